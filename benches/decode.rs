@@ -1,0 +1,2 @@
+//! What does it cost to decode one event?
+fn main() {}

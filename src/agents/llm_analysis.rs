@@ -1,0 +1,84 @@
+//! Asks the model to analyse a task: the one agent whose work costs money.
+
+use std::sync::Arc;
+
+use serde_json::{Map, Value, json};
+
+use crate::graph::{Context, Node, NodeFuture};
+use crate::llm::{ChatModel, Request};
+
+use super::{AgentError, AgentState, AgentUpdate};
+
+const ROLE: &str = "You are the analyst of an automated workflow. Be factual, be brief, and say so when \
+something can't be known from what you are given.";
+const REQUEST: &str = "Work out what this task calls for: the findings, what they rest on, and what to do next.";
+const CLOSING: &str = "Answer in plain text, the most important finding first.";
+
+/// The agent that asks a model.
+pub struct LlmAnalysis {
+    model: Arc<dyn ChatModel>,
+}
+
+impl LlmAnalysis {
+    /// Returns an agent that asks `model`.
+    #[must_use]
+    pub fn new(model: Arc<dyn ChatModel>) -> Self {
+        Self { model }
+    }
+
+    async fn ask(&self, state: &AgentState) -> Result<AgentUpdate, AgentError> {
+        let input = input_block(state);
+        let prompt = format!("{ROLE}\n\n{input}\n\n{CLOSING}");
+        let request = Request { system: None, prompt: &prompt, queue: &state.queue_time };
+        let answer = self.model.ask(request).await?;
+        let metadata = json!({
+            "model": &*answer.model,
+            "input_length": input.chars().count(),
+            "output_length": answer.text.chars().count(),
+        });
+        let update = finding(&answer.text, "completed", metadata);
+        Ok(AgentUpdate { usage: answer.usage, ..update })
+    }
+}
+
+impl Node<AgentState> for LlmAnalysis {
+    fn run<'a>(&'a self, state: &'a AgentState, _context: Context<'a>) -> NodeFuture<'a, AgentState> {
+        NodeFuture::new(self.ask(state))
+    }
+}
+
+/// Returns the update that stands in for an answer when the model has none and the run goes on all the same.
+#[must_use]
+pub fn degraded(error: &AgentError, model: &str) -> AgentUpdate {
+    let metadata = json!({"error": error.to_string(), "model": model, "error_type": error.class()});
+    finding("", "error", metadata)
+}
+
+fn finding(text: &str, status: &str, metadata: Value) -> AgentUpdate {
+    let finding = json!({
+        "agent": "llm_analysis",
+        "result": text,
+        "status": status,
+        "metadata": &metadata,
+    });
+    let metadata = Map::from_iter([("llm_metadata".to_owned(), metadata)]);
+    AgentUpdate { metadata: Some(metadata), ..AgentUpdate::finding("llm_analysis", finding, "orchestrator") }
+}
+
+fn input_block(state: &AgentState) -> String {
+    let task = spoken(&state.task);
+    let word = |agent: &str| state.agent_results.get(agent).map(result_word).unwrap_or_default();
+    format!("Task: {task}\n\nData: {}\n\nPrevious Analysis: {}\n\n{REQUEST}", word("data"), word("analysis"))
+}
+
+/// Returns what an agent's finding says in a word: its `result` where it has one, else all of it.
+fn result_word(finding: &Value) -> String {
+    spoken(finding.get("result").unwrap_or(finding))
+}
+
+fn spoken(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => value.to_string(),
+    }
+}

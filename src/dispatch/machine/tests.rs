@@ -1,0 +1,351 @@
+use bytes::Bytes;
+
+use super::*;
+use crate::sink::Topic;
+
+const P0: PartitionId = PartitionId(0);
+const SECOND: Duration = Duration::from_secs(1);
+
+/// A machine under test, and what it asked for so far.
+struct Bench {
+    machine: Machine<i64>,
+    now: Instant,
+    started: Vec<i64>,
+    cancelled: Vec<i64>,
+    released: usize,
+    recorded: Vec<u64>,
+    published: Vec<Outgoing>,
+    batch: Option<Batch>,
+    revoked: Vec<PartitionId>,
+    drained: bool,
+}
+
+fn bench(in_flight_max: usize, ordering: Ordering) -> Bench {
+    let settings = Settings {
+        group: "group".into(),
+        topic: "events".into(),
+        in_flight_max,
+        ordering,
+        retry: RetryPolicy { attempts_max: 3, base: SECOND, max: 10 * SECOND },
+        size: Size { records_max: 100, bytes_max: 1 << 20 },
+    };
+    let mut machine = Machine::new(settings, 7);
+    for id in [P0, PartitionId(1)] {
+        machine.assign(id, Epoch(1), Tracker::start(Offset(0), Offset(0)), HashMap::new());
+    }
+    Bench {
+        machine,
+        now: Instant::now(),
+        started: Vec::new(),
+        cancelled: Vec::new(),
+        released: 0,
+        recorded: Vec::new(),
+        published: Vec::new(),
+        batch: None,
+        revoked: Vec::new(),
+        drained: false,
+    }
+}
+
+fn at(partition: i32, offset: i64) -> Position {
+    Position { partition: PartitionId(partition), offset: Offset(offset), epoch: Epoch(1) }
+}
+
+fn result(text: &str) -> Vec<Outgoing> {
+    vec![outgoing(Topic::Results, text)]
+}
+
+fn outgoing(topic: Topic, text: &str) -> Outgoing {
+    Outgoing { topic, partition: None, key: None, value: Bytes::copy_from_slice(text.as_bytes()), headers: Vec::new() }
+}
+
+impl Bench {
+    fn send(&mut self, partition: i32, offset: i64, key: &'static str) -> &mut Self {
+        self.send_young(partition, offset, key, Duration::ZERO)
+    }
+
+    fn send_young(&mut self, partition: i32, offset: i64, key: &'static str, age_missing: Duration) -> &mut Self {
+        let position = at(partition, offset);
+        if self.machine.receive(position, 10) {
+            let key = Some(Bytes::from_static(key.as_bytes()));
+            let (size, work) = (10, Work::Run(offset));
+            let arrival = Arrival { position, key, size, publish_at: self.now + age_missing, work };
+            self.machine.admit(arrival, self.now);
+        }
+        self.turn()
+    }
+
+    fn done(&mut self, partition: i32, offset: i64) -> &mut Self {
+        let records = result(&format!("{partition}/{offset}"));
+        self.machine.ended(at(partition, offset), Ended::Done(records), 0.5, self.now);
+        self.turn()
+    }
+
+    fn failed(&mut self, partition: i32, offset: i64) -> &mut Self {
+        self.machine.ended(at(partition, offset), Ended::Retry { after: None }, 1.0 - f64::EPSILON, self.now);
+        self.turn()
+    }
+
+    fn apply(&mut self) -> &mut Self {
+        assert!(self.batch.take().is_some(), "a transaction is in flight");
+        self.machine.applied(&[]);
+        self.turn()
+    }
+
+    fn abort(&mut self) -> &mut Self {
+        assert!(self.batch.take().is_some(), "a transaction is in flight");
+        self.machine.aborted(self.now);
+        self.turn()
+    }
+
+    fn after(&mut self, time: Duration) -> &mut Self {
+        self.now += time;
+        self.turn()
+    }
+
+    fn turn(&mut self) -> &mut Self {
+        while let Some(action) = self.machine.poll(self.now) {
+            match action {
+                Action::Start(start) => self.started.push(start.job),
+                Action::Commit(batch) => self.batch = Some(batch),
+                Action::Recorded(ticket) => self.recorded.push(ticket),
+                Action::Release { records, .. } => self.released += records,
+                Action::Published(records) => self.published.extend(records),
+                Action::Cancel(position) => {
+                    self.cancelled.push(position.offset.0);
+                    self.machine.cancelled(position);
+                }
+                Action::Revoked(partitions) => self.revoked.extend(partitions),
+                Action::Drained => self.drained = true,
+            }
+        }
+        self
+    }
+
+    fn published(&self) -> Vec<String> {
+        self.published.iter().map(|record| String::from_utf8(record.value.to_vec()).unwrap()).collect()
+    }
+}
+
+#[test]
+fn runs_never_exceed_the_permits_and_a_finished_run_gives_its_permit_back_before_its_commit() {
+    let mut bench = bench(2, Ordering::Unordered);
+    bench.send(0, 0, "a").send(0, 1, "b").send(0, 2, "c");
+    assert_eq!(bench.started, [0, 1]);
+
+    bench.done(0, 0);
+
+    assert_eq!(bench.started, [0, 1, 2]);
+    assert!(bench.batch.is_some());
+    assert_eq!(bench.released, 0);
+}
+
+#[test]
+fn an_attempt_that_may_be_retried_waits_without_a_permit() {
+    let mut bench = bench(1, Ordering::Unordered);
+    bench.send(0, 0, "a").send(0, 1, "b");
+
+    bench.failed(0, 0);
+    assert_eq!(bench.started, [0, 1]);
+
+    bench.after(SECOND).done(0, 1);
+    assert_eq!(bench.started, [0, 1, 0]);
+}
+
+#[test]
+fn results_of_one_transaction_become_visible_together_and_only_then_is_room_given_back() {
+    let mut bench = bench(9, Ordering::Unordered);
+    bench.send(0, 0, "a").send(0, 1, "b").send(0, 2, "c");
+    bench.done(0, 1).done(0, 0).done(0, 2);
+    assert_eq!(bench.batch.as_ref().unwrap().records.len(), 1, "the first settled event opens the transaction alone");
+
+    bench.apply();
+    assert_eq!(bench.batch.as_ref().unwrap().records.len(), 2, "what settled meanwhile goes into the next one");
+    assert_eq!(bench.released, 1);
+
+    bench.apply();
+    assert_eq!(bench.published(), ["0/1", "0/0", "0/2"]);
+    assert_eq!(bench.released, 3);
+    assert_eq!(bench.machine.figures(), Figures::default());
+}
+
+#[test]
+fn a_transaction_commits_a_position_of_every_partition_that_it_carries_a_record_of() {
+    let mut bench = bench(9, Ordering::Unordered);
+    bench.send(0, 0, "a").send(0, 1, "b").send(1, 0, "c").send(1, 1, "d");
+
+    bench.done(1, 1);
+
+    let positions = &bench.batch.as_ref().unwrap().positions;
+    assert_eq!(positions.len(), 1);
+    assert_eq!(positions[0].partition, PartitionId(1));
+    assert_eq!(positions[0].offset, Offset(0), "the watermark has not moved, and is committed all the same");
+}
+
+#[test]
+fn an_aborted_transaction_is_tried_again_from_memory_with_another_nonce() {
+    let mut bench = bench(9, Ordering::Unordered);
+    bench.send(0, 0, "a").done(0, 0);
+    let first = bench.batch.clone().unwrap();
+
+    bench.abort();
+    assert!(bench.batch.is_none(), "not at once");
+    bench.after(COMMIT_BACKOFF);
+
+    let second = bench.batch.clone().unwrap();
+    assert_eq!(first.records, second.records);
+    assert_ne!(first.positions[0].metadata, second.positions[0].metadata);
+    assert_eq!(bench.released, 0);
+}
+
+#[test]
+fn a_result_too_young_is_held_without_a_permit_and_keeps_its_place_among_the_unsettled() {
+    let mut bench = bench(1, Ordering::Unordered);
+    bench.send_young(0, 0, "a", SECOND).send(0, 1, "b");
+    bench.done(0, 0).done(0, 1);
+
+    assert_eq!(bench.started, [0, 1]);
+    assert_eq!(bench.batch.as_ref().unwrap().positions[0].offset, Offset(0));
+    assert_eq!(bench.machine.deadline(), Some(bench.now + SECOND));
+
+    bench.apply().after(SECOND).apply();
+    assert_eq!(bench.published(), ["0/1", "0/0"]);
+}
+
+#[test]
+fn events_of_one_key_run_one_after_another_and_their_results_keep_their_order() {
+    let mut bench = bench(9, Ordering::Key);
+    bench.send_young(0, 0, "k", SECOND).send(0, 1, "k").send(0, 2, "other");
+    assert_eq!(bench.started, [0, 2]);
+
+    bench.done(0, 0);
+    assert_eq!(bench.started, [0, 2, 1], "the lane goes on although the result is held");
+    bench.done(0, 1);
+    assert!(bench.batch.is_none(), "the second result waits for the first");
+
+    bench.after(SECOND).apply();
+    assert_eq!(bench.published(), ["0/0", "0/1"]);
+}
+
+#[test]
+fn a_retry_keeps_its_lane() {
+    let mut bench = bench(9, Ordering::Partition);
+    bench.send(0, 0, "a").send(0, 1, "b");
+
+    bench.failed(0, 0);
+    assert_eq!(bench.started, [0]);
+
+    bench.after(SECOND).done(0, 0);
+    assert_eq!(bench.started, [0, 0, 1]);
+}
+
+#[test]
+fn a_revocation_lets_runs_finish_commits_them_and_only_then_lets_go() {
+    let mut bench = bench(9, Ordering::Unordered);
+    bench.send(0, 0, "a").send(0, 1, "b");
+    let until = bench.now + 2 * SECOND;
+
+    bench.machine.revoke(vec![P0], false, until);
+    bench.turn().done(0, 0).done(0, 1);
+    assert!(bench.revoked.is_empty(), "the transaction in flight comes first");
+    bench.apply().apply();
+
+    assert_eq!(bench.revoked, [P0]);
+    assert_eq!(bench.published(), ["0/0", "0/1"]);
+}
+
+#[test]
+fn a_revocation_cancels_what_outlives_the_grace_and_starts_nothing_new() {
+    let mut bench = bench(1, Ordering::Unordered);
+    bench.send(0, 0, "a").send(0, 1, "b").send(1, 0, "c");
+    let until = bench.now + 2 * SECOND;
+
+    bench.machine.revoke(vec![P0], false, until);
+    bench.turn().after(2 * SECOND);
+
+    assert_eq!(bench.cancelled, [0]);
+    assert_eq!(bench.revoked, [P0]);
+    assert_eq!(bench.started, [0, 0], "the freed permit goes to the partition that stays");
+    assert!(bench.published.is_empty());
+}
+
+#[test]
+fn of_a_lost_partition_nothing_is_committed_and_the_outcome_in_flight_is_awaited() {
+    let mut bench = bench(9, Ordering::Unordered);
+    bench.send(0, 0, "a").send(0, 1, "b").send(0, 2, "c").done(0, 0).done(0, 1);
+
+    bench.machine.revoke(vec![P0], true, bench.now);
+    bench.turn();
+    assert_eq!(bench.cancelled, [2]);
+    assert!(bench.revoked.is_empty());
+
+    bench.abort();
+    assert_eq!(bench.revoked, [P0]);
+    bench.after(60 * SECOND);
+    assert!(bench.batch.is_none());
+}
+
+#[test]
+fn a_drain_starts_nothing_new_and_ends_when_what_ran_is_committed() {
+    let mut bench = bench(1, Ordering::Unordered);
+    bench.send(0, 0, "a").send(0, 1, "b");
+
+    bench.machine.drain(bench.now + 25 * SECOND);
+    bench.turn().done(0, 0);
+    assert!(!bench.drained);
+    bench.apply();
+
+    assert!(bench.drained);
+    assert_eq!(bench.started, [0]);
+    assert_eq!(bench.machine.deadline().map(|at| at > bench.now), Some(true));
+}
+
+#[test]
+fn a_drain_cancels_at_the_end_of_its_grace() {
+    let mut bench = bench(9, Ordering::Unordered);
+    bench.send(0, 0, "a");
+
+    bench.machine.drain(bench.now + SECOND);
+    bench.turn().after(SECOND);
+
+    assert_eq!(bench.cancelled, [0]);
+    assert!(bench.drained);
+}
+
+#[test]
+fn an_idle_machine_drains_at_once() {
+    let mut bench = bench(9, Ordering::Unordered);
+
+    bench.machine.drain(bench.now + 25 * SECOND);
+
+    assert!(bench.turn().drained);
+}
+
+#[test]
+fn what_belongs_to_an_earlier_assignment_is_dropped() {
+    let mut bench = bench(9, Ordering::Unordered);
+    bench.send(0, 0, "a");
+
+    bench.machine.revoke(vec![P0], true, bench.now);
+    bench.turn();
+    bench.machine.assign(P0, Epoch(2), Tracker::start(Offset(0), Offset(0)), HashMap::new());
+    bench.done(0, 0);
+
+    assert!(bench.batch.is_none());
+    assert_eq!(bench.machine.figures().running, 0);
+}
+
+#[test]
+fn events_without_work_settle_without_a_permit() {
+    let mut bench = bench(1, Ordering::Unordered);
+    bench.send(0, 0, "a");
+    let position = at(0, 1);
+    assert!(bench.machine.receive(position, 10));
+
+    let arrival = Arrival { position, key: None, size: 10, publish_at: bench.now + SECOND, work: Work::Publish(Vec::new()) };
+    bench.machine.admit(arrival, bench.now);
+
+    let batch = bench.turn().batch.clone().unwrap();
+    assert!(batch.records.is_empty());
+    assert_eq!(batch.positions[0].offset, Offset(0));
+}

@@ -1,0 +1,224 @@
+//! A thread as data: what is kept of it between two processes.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::builder::Graph;
+use super::run::{Answer, Routing};
+use super::shape::{JoinId, Name, NodeId};
+use super::state::State;
+use super::thread::Thread;
+
+/// The format that is written. A snapshot of another format is refused.
+const VERSION: u32 = 1;
+
+/// All that a thread needs to go on, with names instead of places. It can be serialised when the state
+/// and its update can, and restored by any graph that has its nodes and joins.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(bound(
+    serialize = "S: Serialize, S::Update: Serialize",
+    deserialize = "S: Deserialize<'de>, S::Update: Deserialize<'de>"
+))]
+pub struct Snapshot<S: State> {
+    version: u32,
+    step: i64,
+    state: S,
+    /// Nodes of the next superstep.
+    due: Vec<Name>,
+    /// Deferred nodes that wait until nothing else is due.
+    held: Vec<Name>,
+    /// Joins that some sources have reached.
+    joins: Vec<JoinRecord>,
+    visits: BTreeMap<Name, u32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    input: Option<Answered<S::Update>>,
+    answers: Vec<Answered<S::Update>>,
+    failed: Vec<Name>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct JoinRecord {
+    from: Vec<Name>,
+    /// Absent: the end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    to: Option<Name>,
+    seen: Vec<Name>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct Answered<U> {
+    /// Absent: the start.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    node: Option<Name>,
+    update: U,
+    routing: RoutingRecord,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum RoutingRecord {
+    Due,
+    Failed,
+    Settled,
+}
+
+/// Why a snapshot can't be restored.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SnapshotError {
+    /// It has a format that this version does not read.
+    #[error("snapshot format {found} is not format {VERSION}")]
+    Version {
+        /// The snapshot's format.
+        found: u32,
+    },
+    /// It speaks of a node that the graph does not have.
+    #[error("the snapshot names {node:?}, which is no node of this graph")]
+    UnknownNode {
+        /// The node.
+        node: Name,
+    },
+    /// It speaks of a join that the graph does not have.
+    #[error("the snapshot names a join of {from:?}, which this graph does not have")]
+    UnknownJoin {
+        /// The sources of the join.
+        from: Vec<Name>,
+    },
+}
+
+impl<S: State> Thread<'_, S> {
+    /// Takes down where the thread stands. Clones the state.
+    #[must_use]
+    pub fn snapshot(&self) -> Snapshot<S> {
+        let (run, shape) = (&self.run, &self.run.graph.shape);
+        let name = |id: &NodeId| Name::clone(shape.name(*id));
+        let names = |ids: &[NodeId]| ids.iter().map(name).collect::<Vec<Name>>();
+        let answered = |answer: &Answer<S::Update>| Answered {
+            node: answer.node.as_ref().map(name),
+            update: answer.update.clone(),
+            routing: answer.routing.into(),
+        };
+        let join = |id| {
+            let join = &shape.joins[id];
+            let seen: Vec<NodeId> = run
+                .frontier
+                .seen(id)
+                .filter_map(|at| join.sources.get(at).copied())
+                .collect();
+            (!seen.is_empty()).then(|| JoinRecord {
+                from: names(&join.sources),
+                to: join.target.as_ref().map(name),
+                seen: names(&seen),
+            })
+        };
+        let visited = shape.ids().filter(|id| run.visits[*id] > 0);
+        Snapshot {
+            version: VERSION,
+            step: run.step,
+            state: run.state.clone(),
+            due: names(run.frontier.due()),
+            held: names(run.frontier.held()),
+            joins: shape.join_ids().filter_map(join).collect(),
+            visits: visited.map(|id| (name(&id), run.visits[id])).collect(),
+            input: run.input.as_ref().map(answered),
+            answers: run.answers.iter().map(answered).collect(),
+            failed: names(&run.failed),
+        }
+    }
+}
+
+impl<S: State> Graph<S> {
+    /// Takes a thread up where its snapshot was taken.
+    ///
+    /// # Errors
+    /// When the snapshot has another format, or names what this graph does not have.
+    pub fn restore(&self, snapshot: Snapshot<S>) -> Result<Thread<'_, S>, SnapshotError> {
+        if snapshot.version != VERSION {
+            return Err(SnapshotError::Version {
+                found: snapshot.version,
+            });
+        }
+        let mut thread = self.thread(snapshot.state);
+        let run = &mut thread.run;
+        run.step = snapshot.step;
+        run.frontier.restore(
+            &self.find_all(&snapshot.due)?,
+            &self.find_all(&snapshot.held)?,
+        );
+        for record in snapshot.joins {
+            let sources = self.find_all(&record.from)?;
+            let target = record.to.as_ref().map(|to| self.find(to)).transpose()?;
+            let seen = self.find_all(&record.seen)?;
+            let is_meant = |id: &JoinId| {
+                let join = &self.shape.joins[*id];
+                join.sources == sources && join.target == target
+            };
+            // Joins with the same sources and target are full at the same time: one record speaks for all.
+            let mut known = self.shape.join_ids().filter(is_meant).peekable();
+            if known.peek().is_none() {
+                return Err(SnapshotError::UnknownJoin { from: record.from });
+            }
+            for id in known {
+                let places = seen
+                    .iter()
+                    .filter_map(|node| sources.binary_search(node).ok());
+                places.for_each(|at| run.frontier.restore_seen(id, at));
+            }
+        }
+        for (node, visits) in &snapshot.visits {
+            run.visits[self.find(node)?] = *visits;
+        }
+        let answer = |answered: Answered<S::Update>| {
+            let node = answered
+                .node
+                .as_ref()
+                .map(|node| self.find(node))
+                .transpose()?;
+            let (update, routing) = (answered.update, answered.routing.into());
+            Ok(Answer {
+                node,
+                update,
+                routing,
+            })
+        };
+        run.input = snapshot.input.map(answer).transpose()?;
+        run.answers = snapshot
+            .answers
+            .into_iter()
+            .map(answer)
+            .collect::<Result<_, _>>()?;
+        run.failed = self.find_all(&snapshot.failed)?;
+        Ok(thread)
+    }
+
+    fn find(&self, name: &Name) -> Result<NodeId, SnapshotError> {
+        let unknown = || SnapshotError::UnknownNode {
+            node: Name::clone(name),
+        };
+        self.shape.find(name).ok_or_else(unknown)
+    }
+
+    fn find_all(&self, names: &[Name]) -> Result<Vec<NodeId>, SnapshotError> {
+        names.iter().map(|name| self.find(name)).collect()
+    }
+}
+
+impl From<Routing> for RoutingRecord {
+    fn from(routing: Routing) -> Self {
+        match routing {
+            Routing::Due => Self::Due,
+            Routing::Failed => Self::Failed,
+            Routing::Settled => Self::Settled,
+        }
+    }
+}
+
+impl From<RoutingRecord> for Routing {
+    fn from(record: RoutingRecord) -> Self {
+        match record {
+            RoutingRecord::Due => Self::Due,
+            RoutingRecord::Failed => Self::Failed,
+            RoutingRecord::Settled => Self::Settled,
+        }
+    }
+}

@@ -1,0 +1,3 @@
+mod effect;
+mod limits;
+mod map;

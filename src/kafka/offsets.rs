@@ -1,0 +1,79 @@
+//! Reads what the group has committed, as any reader may: no membership is needed, and none is touched.
+
+use std::time::Duration;
+
+use rdkafka::{
+    TopicPartitionList,
+    config::FromClientConfigAndContext,
+    consumer::{BaseConsumer, Consumer},
+};
+
+use crate::record::{Offset, PartitionId};
+
+use super::{Config, Error, Identity, Reporter, client, context::Plain, native};
+
+/// What is committed for one partition.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Committed {
+    pub(crate) partition: PartitionId,
+    /// `None`: nothing is committed. `Err`: it can't be told, which is not the same.
+    pub(crate) position: Result<Option<(Offset, Vec<u8>)>, Error>,
+}
+
+/// Creates a client that reads the group's offsets and its journal. Drop it off the runtime: closing it blocks.
+pub(crate) fn reader(
+    config: &Config,
+    identity: &Identity,
+    reporter: &Reporter,
+) -> Result<BaseConsumer<Plain>, Error> {
+    let native = client::reader(config, identity);
+    Ok(BaseConsumer::from_config_and_context(&native, Plain(reporter.clone()))?)
+}
+
+/// Returns what is committed for each of the partitions of `topic`.
+///
+/// Offsets of a transaction that is still open are waited for. When they don't settle within `timeout` the whole call
+/// fails, for partitions that are settled too: then ask for each by itself.
+///
+/// Blocks.
+pub(crate) fn committed(
+    reader: &BaseConsumer<Plain>,
+    topic: &str,
+    partitions: &[PartitionId],
+    timeout: Duration,
+) -> Result<Vec<Committed>, Error> {
+    let mut list = TopicPartitionList::with_capacity(partitions.len());
+    for partition in partitions {
+        list.add_partition(topic, partition.0);
+    }
+    let list = reader.committed_offsets(list, timeout)?;
+    let lines = native::lines(&list);
+    let committed = lines.into_iter().map(|line| Committed {
+        partition: PartitionId(line.partition),
+        position: match line.error {
+            Some(code) => Err(code.into()),
+            // librdkafka counts "no offset" as a negative one.
+            None if line.offset < 0 => Ok(None),
+            None => Ok(Some((Offset(line.offset), line.metadata))),
+        },
+    });
+    Ok(committed.collect())
+}
+
+/// Returns what to tell the operator when offsets have not settled for longer than any transaction lasts: nothing, as
+/// long as one may still be open.
+///
+/// A lone broker that is killed within a commit may, after its restart, end the transaction without writing its markers.
+/// Its records then stay invisible and its offsets pending until somebody ends it by hand.
+pub(crate) fn hanging_hint(waited: Duration, config: &Config) -> String {
+    // The coordinator looks every 10 s for transactions that have timed out.
+    let longest = config.transaction_timeout + Duration::from_secs(15);
+    if waited < longest {
+        return String::new();
+    }
+    format!(
+        "; no transaction lasts this long ({} s): look for one that hangs with kafka-transactions.sh find-hanging, and \
+         abort it",
+        waited.as_secs() / 10 * 10
+    )
+}

@@ -1,0 +1,261 @@
+//! One exchange over HTTP, under four deadlines.
+//!
+//! An answer is complete when the protocol said so *and* the body ended as HTTP says it ends. Whatever is dropped
+//! here, at an error, at a deadline or because the run is over, takes the connection with it, and that is what makes
+//! the server stop its work.
+
+use std::error::Error as _;
+use std::time::{Duration, SystemTime};
+
+use reqwest::header::{
+    CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, LOCATION, RETRY_AFTER,
+};
+use reqwest::{Response, Url};
+use tokio::time::{Instant, timeout, timeout_at};
+
+use super::config::Config;
+use super::error::{Fault, Phase};
+use super::reader::{Charset, Draft, Reader};
+use super::refusal::{self, Refusal};
+
+/// How long a body may go on after the protocol's own end. OpenAI's usage comes in that time; a server that keeps
+/// the connection open without need loses it.
+const AFTER_DONE: Duration = Duration::from_secs(5);
+
+/// How much of a refusal is read.
+const REFUSAL_MAX: usize = 64 * 1024;
+
+/// The deadlines of a call.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Deadlines {
+    pub(super) connect: Duration,
+    pub(super) first_byte: Duration,
+    pub(super) idle: Duration,
+    pub(super) total: Duration,
+}
+
+/// What an exchange brought.
+#[derive(Debug)]
+pub(super) struct Exchange {
+    pub(super) draft: Draft,
+    pub(super) first_byte: Duration,
+    pub(super) total: Duration,
+}
+
+/// A call that has begun.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Clock {
+    begun: Instant,
+    deadlines: Deadlines,
+}
+
+impl Deadlines {
+    /// Takes the deadlines of the configuration.
+    pub(super) fn of(config: &Config) -> Self {
+        Self {
+            connect: config.connect_timeout,
+            first_byte: config.first_byte_timeout,
+            idle: config.idle_timeout,
+            total: config.total_timeout,
+        }
+    }
+}
+
+impl Clock {
+    /// Starts now.
+    pub(super) fn start(deadlines: Deadlines) -> Self {
+        Self {
+            begun: Instant::now(),
+            deadlines,
+        }
+    }
+
+    /// Sends a request and waits for the head of the reply.
+    pub(super) async fn send(
+        &self,
+        http: &reqwest::Client,
+        request: reqwest::Request,
+    ) -> Result<Response, Fault> {
+        self.within(Phase::FirstByte, http.execute(request))
+            .await?
+            .map_err(|e| self.unsent(&e))
+    }
+
+    /// Returns the next piece of a body.
+    pub(super) async fn chunk(
+        &self,
+        phase: Phase,
+        response: &mut Response,
+    ) -> Result<Option<bytes::Bytes>, Fault> {
+        self.within(phase, response.chunk())
+            .await?
+            .map_err(|error| unread(&error))
+    }
+
+    /// Lets something take no longer than its phase, nor the call longer than in all.
+    async fn within<F>(&self, phase: Phase, future: F) -> Result<F::Output, Fault>
+    where
+        F: Future,
+    {
+        let Deadlines {
+            connect,
+            first_byte,
+            idle,
+            total,
+        } = self.deadlines;
+        let (limit, from) = match phase {
+            Phase::Connect => (connect, self.begun),
+            Phase::FirstByte => (first_byte, self.begun),
+            Phase::Idle => (idle, Instant::now()),
+            Phase::Total => (total, self.begun),
+        };
+        let (phase, limit, deadline) = if from + limit <= self.begun + total {
+            (phase, limit, from + limit)
+        } else {
+            (Phase::Total, total, self.begun + total)
+        };
+        timeout_at(deadline, future)
+            .await
+            .map_err(|_| Fault::Timeout {
+                phase,
+                after: limit,
+            })
+    }
+
+    /// Sorts the failure of a request that got no reply.
+    fn unsent(&self, error: &reqwest::Error) -> Fault {
+        match (error.is_connect() || error.is_dns(), error.is_timeout()) {
+            (true, true) => Fault::Timeout {
+                phase: Phase::Connect,
+                after: self.deadlines.connect,
+            },
+            (true, false) => Fault::Unreachable {
+                reason: root(error),
+            },
+            (false, _) => Fault::Reset {
+                reason: root(error),
+            },
+        }
+    }
+}
+
+/// Asks, and reads the whole answer.
+pub(super) async fn exchange(
+    http: &reqwest::Client,
+    request: reqwest::Request,
+    mut reader: Reader,
+    deadlines: Deadlines,
+) -> Result<Exchange, Fault> {
+    let clock = Clock::start(deadlines);
+    let mut response = clock.send(http, request).await?;
+    if !response.status().is_success() {
+        return Err(refuse(&clock, response).await);
+    }
+    let charset = charset(response.headers())?;
+    let mut first_byte = None;
+    loop {
+        let phase = if first_byte.is_none() {
+            Phase::FirstByte
+        } else {
+            Phase::Idle
+        };
+        let chunk = if reader.is_done() {
+            match timeout(AFTER_DONE, clock.chunk(Phase::Total, &mut response)).await {
+                Err(_) | Ok(Err(Fault::Timeout { .. })) => None,
+                Ok(chunk) => chunk?,
+            }
+        } else {
+            clock.chunk(phase, &mut response).await?
+        };
+        let Some(bytes) = chunk else { break };
+        first_byte.get_or_insert_with(|| clock.begun.elapsed());
+        reader.push(&charset.decode(&bytes))?;
+    }
+    let total = clock.begun.elapsed();
+    Ok(Exchange {
+        draft: reader.finish()?,
+        first_byte: first_byte.unwrap_or(total),
+        total,
+    })
+}
+
+/// Reads as much of a body as `max` allows.
+pub(super) async fn read(
+    clock: &Clock,
+    response: &mut Response,
+    max: usize,
+) -> Result<Vec<u8>, Fault> {
+    let mut body = Vec::new();
+    while let Some(bytes) = clock.chunk(Phase::Idle, response).await? {
+        body.extend_from_slice(&bytes);
+        if body.len() > max {
+            return Err(Fault::TooLarge {
+                what: "body",
+                limit: max,
+            });
+        }
+    }
+    Ok(body)
+}
+
+/// Returns what a status other than success means. A body that can't be read leaves the status to speak.
+pub(super) async fn refuse(clock: &Clock, mut response: Response) -> Fault {
+    let body = read(clock, &mut response, REFUSAL_MAX)
+        .await
+        .unwrap_or_default();
+    let headers = response.headers();
+    let after = header(headers, &RETRY_AFTER)
+        .and_then(|value| refusal::retry_after(value, SystemTime::now()));
+    let location = header(headers, &LOCATION).map(|to| location(response.url(), to));
+    Refusal {
+        status: response.status().as_u16(),
+        after,
+        location: location.as_deref(),
+        body: &body,
+    }
+    .fault()
+}
+
+fn charset(headers: &HeaderMap) -> Result<Charset, Fault> {
+    match header(headers, &CONTENT_ENCODING) {
+        None => {}
+        Some(coding) if coding.trim().eq_ignore_ascii_case("identity") => {}
+        Some(coding) => {
+            let reason = format!("content encoding {coding:?}, which was not asked for");
+            return Err(Fault::BadOutput { reason });
+        }
+    }
+    Ok(Charset::of(
+        header(headers, &CONTENT_TYPE).unwrap_or_default(),
+    ))
+}
+
+fn header<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
+    headers.get(name)?.to_str().ok()
+}
+
+/// Returns where a redirect leads, without what may be secret in it.
+fn location(from: &Url, to: &str) -> String {
+    match from.join(to) {
+        Ok(url) => format!("{}{}", url.origin().ascii_serialization(), url.path()),
+        Err(_) => "a malformed location".to_owned(),
+    }
+}
+
+/// Sorts the failure of a body that had begun.
+fn unread(error: &reqwest::Error) -> Fault {
+    Fault::Truncated {
+        reason: root(error),
+    }
+}
+
+/// Returns the innermost cause in its own words: the outer ones name the URL or say nothing.
+pub(super) fn root(error: &reqwest::Error) -> String {
+    let mut words = "request failed".to_owned();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        words = inner.to_string();
+        cause = inner.source();
+    }
+    words
+}

@@ -1,0 +1,198 @@
+//! Asks the endpoint what it is, for `weir check --online` and for the probe.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use reqwest::Method;
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+use super::call::{self, Clock, Deadlines};
+use super::client::Client;
+use super::config::Provider;
+use super::error::{Error, Fault};
+use super::{ollama, openai};
+
+/// How long the server may take to say what it is: it needs no model for that and answers at once.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// The longest description of a model that is read; licences and templates are in it.
+const BODY_MAX: usize = 8 * 1024 * 1024;
+
+/// What stands at the endpoint.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CheckReport {
+    /// The base URL, without credentials.
+    pub endpoint: Arc<str>,
+    /// The server's version, where it tells; `0.0.0` is one built from source.
+    pub version: Option<String>,
+    /// The model that will be asked.
+    pub model: Arc<str>,
+    /// Whether it is there.
+    pub presence: Presence,
+    /// The longest context that the model was made for, in tokens, where the server tells.
+    pub context_length: Option<u64>,
+}
+
+/// Whether a model is at the endpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Presence {
+    /// It is.
+    Present,
+    /// The server does not have it.
+    Missing,
+    /// The server keeps no list.
+    Unknown,
+}
+
+impl Client {
+    /// Returns what stands at the endpoint, without asking the model anything.
+    ///
+    /// # Errors
+    /// When nothing answers, or not with this API, or the credentials are refused.
+    pub async fn check(&self) -> Result<CheckReport, Error> {
+        let checked = match self.provider() {
+            Provider::Ollama => self.check_ollama().await,
+            Provider::OpenAi => self.check_openai().await,
+        };
+        checked.map_err(|fault| self.fail(fault))
+    }
+
+    /// Returns whether the endpoint answers at all: any status will do.
+    pub(super) async fn probe(&self) -> Result<(), Error> {
+        let path = match self.provider() {
+            Provider::Ollama => ollama::VERSION,
+            Provider::OpenAi => openai::MODELS,
+        };
+        let clock = self.clock();
+        let sent = clock
+            .send(self.http(), self.request(Method::GET, path))
+            .await;
+        let mut response = sent.map_err(|fault| self.fail(fault))?;
+        // Read to its end, so that the connection can be used again; what it says doesn't matter.
+        call::read(&clock, &mut response, BODY_MAX)
+            .await
+            .map(drop)
+            .unwrap_or_default();
+        Ok(())
+    }
+
+    async fn check_ollama(&self) -> Result<CheckReport, Fault> {
+        let version = self.fetch(Method::GET, ollama::VERSION, None).await?;
+        let version: Version = understand(&version)?;
+        let question = serde_json::json!({ "model": self.model() }).to_string();
+        let shown = match self.fetch(Method::POST, ollama::SHOW, Some(question)).await {
+            Ok(shown) => Some(shown),
+            Err(Fault::ModelMissing { .. }) => None,
+            Err(fault) => return Err(fault),
+        };
+        let presence = if shown.is_some() {
+            Presence::Present
+        } else {
+            Presence::Missing
+        };
+        let context_length = match shown {
+            Some(shown) => understand::<Shown>(&shown)?.context_length(),
+            None => None,
+        };
+        Ok(self.report(Some(version.version), presence, context_length))
+    }
+
+    async fn check_openai(&self) -> Result<CheckReport, Fault> {
+        let listed = match self.fetch(Method::GET, openai::MODELS, None).await {
+            Ok(listed) => understand::<Models>(&listed)?,
+            Err(Fault::WrongUrl { .. } | Fault::InvalidRequest { .. }) => {
+                return Ok(self.report(None, Presence::Unknown, None));
+            }
+            Err(fault) => return Err(fault),
+        };
+        let found = listed.data.iter().any(|entry| *entry.id == **self.model());
+        let presence = if found {
+            Presence::Present
+        } else {
+            Presence::Missing
+        };
+        Ok(self.report(None, presence, None))
+    }
+
+    async fn fetch(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<String>,
+    ) -> Result<Vec<u8>, Fault> {
+        let mut request = self.request(method, path);
+        *request.body_mut() = body.map(Into::into);
+        let clock = self.clock();
+        let mut response = clock.send(self.http(), request).await?;
+        if !response.status().is_success() {
+            return Err(call::refuse(&clock, response).await);
+        }
+        call::read(&clock, &mut response, BODY_MAX).await
+    }
+
+    fn clock(&self) -> Clock {
+        Clock::start(Deadlines {
+            connect: self.deadlines().connect,
+            first_byte: PATIENCE,
+            idle: PATIENCE,
+            total: PATIENCE,
+        })
+    }
+
+    fn report(
+        &self,
+        version: Option<String>,
+        presence: Presence,
+        context_length: Option<u64>,
+    ) -> CheckReport {
+        CheckReport {
+            endpoint: Arc::clone(self.endpoint()),
+            version,
+            model: Arc::clone(self.model()),
+            presence,
+            context_length,
+        }
+    }
+}
+
+fn understand<'a, T>(body: &'a [u8]) -> Result<T, Fault>
+where
+    T: Deserialize<'a>,
+{
+    serde_json::from_slice(body).map_err(|error| Fault::BadOutput {
+        reason: format!("a description: {error}"),
+    })
+}
+
+#[derive(Deserialize)]
+struct Version {
+    version: String,
+}
+
+#[derive(Deserialize)]
+struct Shown {
+    #[serde(default)]
+    model_info: Map<String, Value>,
+}
+
+#[derive(Deserialize)]
+struct Models {
+    data: Vec<Entry>,
+}
+
+#[derive(Deserialize)]
+struct Entry {
+    id: String,
+}
+
+impl Shown {
+    /// Returns the length under whatever name the model's architecture gives it.
+    fn context_length(&self) -> Option<u64> {
+        let mut lengths = self
+            .model_info
+            .iter()
+            .filter(|(name, _)| name.ends_with(".context_length"));
+        lengths.next().and_then(|(_, length)| length.as_u64())
+    }
+}

@@ -1,0 +1,157 @@
+//! Which model is asked, where, and how long weir waits for it.
+//!
+//! Variables: `LLM_*`, `OLLAMA_*` and `OPENAI_*`, each the prefix and the field's name in upper case.
+
+use std::time::Duration;
+
+use bytesize::ByteSize;
+use secrecy::SecretString;
+use serde::Deserialize;
+
+use super::base_url::{self, BaseUrl};
+
+/// The model and the limits of a call to it.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default)]
+pub struct Config {
+    /// Who is asked. Default `ollama`.
+    ///
+    /// `openai` and `auto` without a key and without a base URL mean Ollama, as the original, with a
+    /// warning; what stands here is the outcome.
+    pub provider: Provider,
+    /// How long the connection may take, TLS included. Default `5s`, from 100 ms to 1 min. More only
+    /// delays the news that the endpoint is down.
+    #[serde(with = "humantime_serde")]
+    pub connect_timeout: Duration,
+    /// How long the first byte of an answer may take, from the end of the request on. Default `2m`, from
+    /// 1 s to 1 h.
+    ///
+    /// A model that is not resident is loaded first and a long prompt is read first, both in silence:
+    /// below that time every cold call fails.
+    #[serde(with = "humantime_serde")]
+    pub first_byte_timeout: Duration,
+    /// How long a begun answer may fall silent. Default `60s`, from 1 s to 1 h. A frozen runner is found
+    /// by nothing else; a slow machine needs seconds per token.
+    #[serde(with = "humantime_serde")]
+    pub idle_timeout: Duration,
+    /// How long a call may take in all. Default `10m`, from 1 s to 24 h. What is left of
+    /// `WORKFLOW_EXECUTION_TIMEOUT` ends it earlier.
+    #[serde(with = "humantime_serde")]
+    pub total_timeout: Duration,
+    /// The longest answer taken. Default `1MiB`, from 1 KiB to 64 MiB. A model that repeats itself for
+    /// ever ends here; the result's topic takes no more than 1 MiB by default either.
+    pub max_answer: ByteSize,
+    /// The longest line of a stream, or whole body where nothing is streamed. Default `8MiB`, from 4 KiB
+    /// to 256 MiB. It bounds what a broken proxy can make weir hold.
+    pub max_line: ByteSize,
+    /// How long one question at start may take whether the endpoint and its model are there. Default
+    /// `30s`, from 1 s to 1 h. After it weir says that it waits, and asks again.
+    #[serde(with = "humantime_serde")]
+    pub start_timeout: Duration,
+    /// Ollama (`OLLAMA_*`).
+    #[serde(skip)]
+    pub ollama: Ollama,
+    /// An OpenAI-compatible server (`OPENAI_*`).
+    #[serde(skip)]
+    pub openai: OpenAi,
+}
+
+/// Who is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Provider {
+    /// Ollama's own API.
+    Ollama,
+    /// Any server with `/chat/completions`.
+    #[serde(rename = "openai", alias = "auto")]
+    OpenAi,
+}
+
+impl Provider {
+    /// Returns its name, as metrics and logs have it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Ollama => "ollama",
+            Self::OpenAi => "openai",
+        }
+    }
+}
+
+/// An Ollama server.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default)]
+pub struct Ollama {
+    /// Where it is. Default `http://localhost:11434`, or `http://ollama:11434` where `DOCKER_ENV` is
+    /// `true`.
+    ///
+    /// Without a scheme it is `http`, and then without a port 11434; a path is kept. Unlike the
+    /// original, what is no URL is refused.
+    #[serde(deserialize_with = "base_url::ollama")]
+    pub base_url: BaseUrl,
+    /// The model, as `ollama list` names it. Default `llama3.2:latest`.
+    pub model: String,
+    /// Sent as a bearer token, for a server behind a proxy that asks for one. Default none.
+    pub api_key: Option<SecretString>,
+    /// How freely the model chooses its words. Default `0.7`, as the original; from 0, always the
+    /// likeliest, to 2, hardly readable.
+    pub temperature: f64,
+    /// The most calls at once. Default `32`, from 1 to 10,000.
+    ///
+    /// Ollama queues without a bound and says nothing while it does, so weir holds the line. Below
+    /// `OLLAMA_NUM_PARALLEL` of the server its slots stay empty; far above it calls run into
+    /// `LLM_FIRST_BYTE_TIMEOUT` while they wait there.
+    pub max_concurrency: usize,
+}
+
+/// A server that speaks OpenAI's chat completions.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default)]
+pub struct OpenAi {
+    /// Where it is, with its version path. Default `https://api.openai.com/v1`.
+    #[serde(deserialize_with = "base_url::openai")]
+    pub base_url: BaseUrl,
+    /// Sent as a bearer token. Default none, which a local server takes.
+    pub api_key: Option<SecretString>,
+    /// The model. Default `gpt-4o-mini`, as the original.
+    pub model: String,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            provider: Provider::Ollama,
+            connect_timeout: Duration::from_secs(5),
+            first_byte_timeout: Duration::from_mins(2),
+            idle_timeout: Duration::from_secs(60),
+            total_timeout: Duration::from_mins(10),
+            max_answer: ByteSize::mib(1),
+            max_line: ByteSize::mib(8),
+            start_timeout: Duration::from_secs(30),
+            ollama: Ollama::default(),
+            openai: OpenAi::default(),
+        }
+    }
+}
+
+impl Default for Ollama {
+    fn default() -> Self {
+        Self {
+            base_url: BaseUrl::default_of_ollama(),
+            model: "llama3.2:latest".to_owned(),
+            api_key: None,
+            temperature: 0.7,
+            max_concurrency: 32,
+        }
+    }
+}
+
+impl Default for OpenAi {
+    fn default() -> Self {
+        Self {
+            base_url: BaseUrl::default_of_openai(),
+            api_key: None,
+            model: "gpt-4o-mini".to_owned(),
+        }
+    }
+}

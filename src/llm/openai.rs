@@ -1,0 +1,342 @@
+//! OpenAI's chat completions, as OpenAI, vLLM, llama.cpp, LiteLLM and Ollama itself speak it: server-sent events
+//! that end with `[DONE]`, or one JSON object from a server that does not stream.
+
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use super::error::Fault;
+use super::json;
+use super::lines::Lines;
+use super::model::{DoneReason, Request, Usage};
+use super::reader::{Bounds, Draft};
+use super::refusal;
+
+/// Where questions go, under the base URL.
+pub(super) const COMPLETIONS: &str = "chat/completions";
+/// The list of models: what every such server answers without work.
+pub(super) const MODELS: &str = "models";
+
+/// The last line of a stream.
+const END: &[u8] = b"data: [DONE]";
+
+/// The byte order mark.
+const MARK: &[u8] = b"\xef\xbb\xbf";
+
+/// Returns the body of a request.
+pub(super) fn body(model: &str, temperature: f64, request: &Request<'_>) -> Vec<u8> {
+    let system = request.system.map(|content| Message {
+        role: "system",
+        content,
+    });
+    let user = Message {
+        role: "user",
+        content: request.prompt,
+    };
+    // Strings and a number: nothing in it can fail to be written.
+    serde_json::to_vec(&Completion {
+        model,
+        messages: system.into_iter().chain([user]).collect(),
+        stream: true,
+        stream_options: StreamOptions {
+            include_usage: true,
+        },
+        temperature,
+    })
+    .unwrap_or_default()
+}
+
+#[derive(Serialize)]
+struct Completion<'a> {
+    model: &'a str,
+    messages: Vec<Message<'a>>,
+    stream: bool,
+    stream_options: StreamOptions,
+    temperature: f64,
+}
+
+#[derive(Serialize)]
+struct StreamOptions {
+    include_usage: bool,
+}
+
+#[derive(Serialize)]
+struct Message<'a> {
+    role: &'static str,
+    content: &'a str,
+}
+
+/// Reads an answer, streamed or whole.
+#[derive(Debug)]
+pub(super) struct Reader {
+    lines: Lines,
+    form: Form,
+    state: State,
+}
+
+/// How the body is written; the first byte that says anything tells.
+#[derive(Debug)]
+enum Form {
+    Unknown(Vec<u8>),
+    Events,
+    Whole(Vec<u8>),
+}
+
+#[derive(Debug)]
+struct State {
+    bounds: Bounds,
+    draft: Draft,
+    event: Vec<u8>,
+    answered: bool,
+    done: bool,
+}
+
+impl Reader {
+    /// Expects one answer.
+    pub(super) fn new(bounds: Bounds) -> Self {
+        let state = State {
+            bounds,
+            draft: Draft::default(),
+            event: Vec::new(),
+            answered: false,
+            done: false,
+        };
+        Self {
+            lines: Lines::new(bounds.line),
+            form: Form::Unknown(Vec::new()),
+            state,
+        }
+    }
+
+    pub(super) fn push(&mut self, bytes: &[u8]) -> Result<(), Fault> {
+        let Self { lines, form, state } = self;
+        match form {
+            Form::Unknown(begin) => {
+                begin.extend_from_slice(bytes.trim_ascii_start());
+                let begin = std::mem::take(begin);
+                let text = begin
+                    .strip_prefix(MARK)
+                    .unwrap_or(&begin)
+                    .trim_ascii_start();
+                *form = match text.first() {
+                    None => return Ok(()),
+                    Some(b'{') => Form::Whole(Vec::new()),
+                    Some(_) if MARK.starts_with(text) => {
+                        *form = Form::Unknown(begin);
+                        return Ok(());
+                    }
+                    Some(_) => Form::Events,
+                };
+                self.push(text)
+            }
+            Form::Events => lines.push(bytes, |line| state.line(line)),
+            Form::Whole(body) => {
+                body.extend_from_slice(bytes);
+                if body.len() > state.bounds.line {
+                    return Err(Fault::TooLarge {
+                        what: "body",
+                        limit: state.bounds.line,
+                    });
+                }
+                Ok(())
+            }
+        }
+    }
+
+    pub(super) fn is_done(&self) -> bool {
+        self.state.done
+    }
+
+    pub(super) fn finish(mut self) -> Result<Draft, Fault> {
+        match self.form {
+            Form::Unknown(_) => {}
+            Form::Events => {
+                let rest = self.lines.finish();
+                if END.starts_with(&rest) && !rest.is_empty() && rest.len() < END.len() {
+                    return Err(truncated("the stream ends in the middle of a line"));
+                }
+                self.state
+                    .line(&rest)
+                    .and_then(|()| self.state.dispatch(Ended::Body))?;
+            }
+            Form::Whole(body) => self.state.take(&body, Ended::Body)?,
+        }
+        let State {
+            draft,
+            answered,
+            done,
+            ..
+        } = self.state;
+        if !answered {
+            return Err(truncated("the body is empty"));
+        }
+        if !done {
+            return Err(truncated(
+                "the stream ends without `finish_reason` or `[DONE]`",
+            ));
+        }
+        Ok(draft)
+    }
+}
+
+/// What an event ended with.
+#[derive(Clone, Copy)]
+enum Ended {
+    Blank,
+    Body,
+}
+
+impl State {
+    /// Takes a line of the event stream: a field of the event, a comment, or the blank line that ends the event.
+    fn line(&mut self, line: &[u8]) -> Result<(), Fault> {
+        if line.is_empty() {
+            return self.dispatch(Ended::Blank);
+        }
+        let colon = line
+            .iter()
+            .position(|byte| *byte == b':')
+            .unwrap_or(line.len());
+        let (name, value) = line.split_at(colon);
+        match name {
+            b"data" => {
+                let value = value.get(1..).unwrap_or_default();
+                if !self.event.is_empty() {
+                    self.event.push(b'\n');
+                }
+                self.event
+                    .extend_from_slice(value.strip_prefix(b" ").unwrap_or(value));
+                if self.event.len() > self.bounds.line {
+                    return Err(Fault::TooLarge {
+                        what: "event",
+                        limit: self.bounds.line,
+                    });
+                }
+                Ok(())
+            }
+            b"" | b"event" | b"id" | b"retry" => Ok(()),
+            _ => {
+                let quoted = json::quote(&String::from_utf8_lossy(line));
+                Err(Fault::BadOutput {
+                    reason: format!("no event stream: {quoted}"),
+                })
+            }
+        }
+    }
+
+    fn dispatch(&mut self, ended: Ended) -> Result<(), Fault> {
+        let mut event = std::mem::take(&mut self.event);
+        let taken = match event.trim_ascii() {
+            b"" => Ok(()),
+            b"[DONE]" => {
+                self.answered = true;
+                self.done = true;
+                Ok(())
+            }
+            data => self.take(data, ended),
+        };
+        event.clear();
+        self.event = event;
+        taken
+    }
+
+    fn take(&mut self, data: &[u8], ended: Ended) -> Result<(), Fault> {
+        let mut store = String::new();
+        let chunk: Chunk<'_> = json::parse(data, &mut store).map_err(|error| match ended {
+            Ended::Body if json::is_cut(data, &error) => {
+                truncated("the stream ends in the middle of an event")
+            }
+            Ended::Body | Ended::Blank => not_understood(&error),
+        })?;
+        self.answered = true;
+        if let Some(error) = chunk.error.filter(|error| json::is_truthy(error)) {
+            return Err(refusal::in_stream(error));
+        }
+        let (late, length) = (self.done, self.draft.text.len());
+        let choices = chunk.choices.unwrap_or_default();
+        for choice in choices
+            .iter()
+            .filter(|choice| choice.index.unwrap_or_default() == 0)
+        {
+            self.choose(choice)
+                .map_err(|error| not_understood(&error))?;
+        }
+        if late {
+            self.draft.text.truncate(length);
+        }
+        if let Some(usage) = chunk.usage {
+            self.draft.usage = Some(Usage {
+                input_tokens: usage
+                    .prompt_tokens
+                    .and_then(json::count)
+                    .unwrap_or_default(),
+                output_tokens: usage
+                    .completion_tokens
+                    .and_then(json::count)
+                    .unwrap_or_default(),
+            });
+        }
+        self.draft.check(self.bounds)
+    }
+
+    fn choose(&mut self, choice: &Choice<'_>) -> Result<(), serde_json::Error> {
+        let part = choice.delta.as_ref().or(choice.message.as_ref());
+        if let Some(content) = part.and_then(|part| part.content) {
+            json::append(content, &mut self.draft.text)?;
+        }
+        if let Some(reason) = choice.finish_reason {
+            let mut word = String::new();
+            json::append(reason, &mut word)?;
+            if !word.is_empty() {
+                self.done = true;
+                self.draft.done_reason = DoneReason::of(&word);
+            }
+        }
+        Ok(())
+    }
+}
+
+fn truncated(reason: &str) -> Fault {
+    Fault::Truncated {
+        reason: reason.to_owned(),
+    }
+}
+
+fn not_understood(error: &serde_json::Error) -> Fault {
+    Fault::BadOutput {
+        reason: format!("a chat completion: {error}"),
+    }
+}
+
+#[derive(Deserialize)]
+struct Chunk<'a> {
+    #[serde(borrow, default)]
+    choices: Option<Vec<Choice<'a>>>,
+    #[serde(borrow, default)]
+    usage: Option<Tokens<'a>>,
+    #[serde(borrow, default)]
+    error: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+struct Choice<'a> {
+    index: Option<u64>,
+    #[serde(borrow, default)]
+    delta: Option<Part<'a>>,
+    #[serde(borrow, default)]
+    message: Option<Part<'a>>,
+    #[serde(borrow, default)]
+    finish_reason: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+struct Part<'a> {
+    #[serde(borrow, default)]
+    content: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+struct Tokens<'a> {
+    #[serde(borrow, default)]
+    prompt_tokens: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    completion_tokens: Option<&'a RawValue>,
+}

@@ -1,0 +1,311 @@
+//! What a server's refusal means, and what of it may be read.
+
+use std::time::{Duration, SystemTime};
+
+use secrecy::SecretString;
+
+use crate::llm::base_url::BaseUrl;
+use crate::llm::config::Ollama;
+use crate::llm::endpoint::Endpoint;
+use crate::llm::error::{CLASSES, Fault, Phase};
+use crate::llm::refusal::{Refusal, retry_after};
+use crate::retry::Disposition;
+
+fn base(url: &str) -> BaseUrl {
+    let ollama: Ollama = serde_json::from_value(serde_json::json!({ "base_url": url })).unwrap();
+    ollama.base_url
+}
+
+fn refused(status: u16, body: &str) -> Fault {
+    Refusal {
+        status,
+        body: body.as_bytes(),
+        ..Refusal::default()
+    }
+    .fault()
+}
+
+/// One fault of every kind.
+fn faults() -> Vec<Fault> {
+    let text = || "hunter2".to_owned();
+    let after = Some(Duration::from_secs(3));
+    vec![
+        Fault::Unreachable { reason: text() },
+        Fault::Reset { reason: text() },
+        Fault::Timeout {
+            phase: Phase::FirstByte,
+            after: Duration::from_secs(120),
+        },
+        Fault::ModelMissing { message: text() },
+        Fault::WrongUrl {
+            status: 404,
+            message: text(),
+        },
+        Fault::Redirected {
+            status: 307,
+            to: text(),
+        },
+        Fault::InvalidRequest {
+            status: 400,
+            message: text(),
+        },
+        Fault::Unauthorized {
+            status: 401,
+            message: text(),
+        },
+        Fault::RateLimited {
+            after,
+            message: text(),
+        },
+        Fault::Overloaded {
+            after,
+            message: text(),
+        },
+        Fault::ServerError {
+            status: 502,
+            after,
+            message: text(),
+        },
+        Fault::ContextOverflow { message: text() },
+        Fault::Truncated { reason: text() },
+        Fault::BadOutput { reason: text() },
+        Fault::TooLarge {
+            what: "line",
+            limit: 9,
+        },
+    ]
+}
+
+#[test]
+fn every_class_is_listed_once() {
+    let classes: Vec<_> = faults().iter().map(Fault::class).collect();
+
+    assert_eq!(classes, CLASSES);
+}
+
+#[test]
+fn status_and_message_make_the_class() {
+    let check = |status, body: &str, class: &str| {
+        assert_eq!(refused(status, body).class(), class, "{status} {body}");
+    };
+    check(
+        400,
+        r#"{"error":"model is required"}"#,
+        "llm.invalid_request",
+    );
+    check(
+        400,
+        r#"{"error":"the input length exceeds the context length"}"#,
+        "llm.context_overflow",
+    );
+    check(
+        400,
+        r#"{"error":{"message":"too long","code":"context_length_exceeded"}}"#,
+        "llm.context_overflow",
+    );
+    check(
+        400,
+        r#"{"object":"error","message":"This model's maximum context length is 4096","code":400}"#,
+        "llm.context_overflow",
+    );
+    check(
+        400,
+        r#"{"error":{"code":400,"message":"x","type":"exceed_context_size_error"}}"#,
+        "llm.context_overflow",
+    );
+    check(401, r#"{"error":"unauthorized"}"#, "llm.unauthorized");
+    check(403, "", "llm.unauthorized");
+    check(
+        404,
+        r#"{"error":"model 'nope' not found"}"#,
+        "llm.model_missing",
+    );
+    check(
+        404,
+        r#"{"error":{"message":"The `gpt-9` does not exist","code":"model_not_found"}}"#,
+        "llm.model_missing",
+    );
+    check(
+        404,
+        r#"{"object":"error","message":"The model `x` does not exist.","type":"NotFoundError","code":404}"#,
+        "llm.model_missing",
+    );
+    check(404, "404 page not found", "llm.wrong_url");
+    check(404, r#"{"detail":"Not Found"}"#, "llm.wrong_url");
+    check(404, r#"{"message":"no Route matched"}"#, "llm.wrong_url");
+    check(405, "405 method not allowed", "llm.wrong_url");
+    check(408, "timeout", "llm.server_error");
+    check(413, "too large", "llm.invalid_request");
+    check(418, "", "llm.invalid_request");
+    check(429, r#"{"error":"too many requests"}"#, "llm.rate_limited");
+    check(500, r#"{"error":"boom"}"#, "llm.server_error");
+    check(500, "", "llm.server_error");
+    check(500, r#"["x"]"#, "llm.server_error");
+    check(
+        500,
+        r#"{"error":"model runner has unexpectedly stopped, this may be due to ..."}"#,
+        "llm.server_error",
+    );
+    check(
+        500,
+        r#"{"error":"option \"num_predict\" must be of type integer"}"#,
+        "llm.invalid_request",
+    );
+    check(
+        500,
+        r#"{"error":"invalid format: \"\\\"xml\\\"\"; expected \"json\""}"#,
+        "llm.invalid_request",
+    );
+    check(
+        500,
+        r#"{"error":"invalid JSON schema in format"}"#,
+        "llm.invalid_request",
+    );
+    check(
+        501,
+        r#"{"error":"this model does not support embeddings"}"#,
+        "llm.invalid_request",
+    );
+    check(502, "<html>", "llm.server_error");
+    check(
+        503,
+        r#"{"error":"server busy, please try again.  maximum pending requests exceeded"}"#,
+        "llm.overloaded",
+    );
+    check(504, "gateway timeout", "llm.server_error");
+    check(302, "", "llm.redirected");
+}
+
+#[test]
+fn the_servers_words_are_kept_and_its_pages_are_not() {
+    let check = |status, body: &str, expected: &str| {
+        assert_eq!(refused(status, body).to_string(), expected);
+    };
+    check(500, r#"{"error":"boom"}"#, "server error, status 500: boom");
+    check(
+        500,
+        r#"{"error":{"message":"a\nb"}}"#,
+        "server error, status 500: a b",
+    );
+    check(
+        500,
+        "Internal Server Error",
+        "server error, status 500: Internal Server Error",
+    );
+    check(
+        502,
+        "<html><body>secret</body></html>",
+        "server error, status 502: a page of 32 bytes",
+    );
+    check(500, "", "server error, status 500: no reason given");
+}
+
+#[test]
+fn the_servers_wish_is_the_disposition() {
+    let after = Some(Duration::from_secs(7));
+    let check = |status, expected| {
+        let refusal = Refusal {
+            status,
+            after,
+            ..Refusal::default()
+        };
+        assert_eq!(refusal.fault().disposition(), expected, "{status}");
+    };
+    check(503, Disposition::Retry { after });
+    check(429, Disposition::Retry { after });
+    check(500, Disposition::Retry { after });
+    check(400, Disposition::Reject);
+    check(401, Disposition::Reject);
+}
+
+#[test]
+fn a_wish_is_seconds_or_a_date_and_at_most_an_hour() {
+    // Sun, 06 Nov 1994 08:49:37 GMT
+    let now = SystemTime::UNIX_EPOCH + Duration::from_secs(784_111_777);
+    let check = |value, expected: Option<u64>| {
+        assert_eq!(
+            retry_after(value, now),
+            expected.map(Duration::from_secs),
+            "{value:?}"
+        );
+    };
+    check("0", Some(0));
+    check(" 120 ", Some(120));
+    check("99999", Some(3600));
+    check("99999999999999999999999", Some(3600));
+    check("Sun, 06 Nov 1994 08:50:37 GMT", Some(60));
+    check("Sun, 06 Nov 1994 08:40:00 GMT", Some(0));
+    check("Mon, 06 Nov 2094 08:40:00 GMT", Some(3600));
+    check("", None);
+    check("soon", None);
+    check("-5", None);
+    check("1.5", None);
+}
+
+#[test]
+fn no_error_repeats_a_secret() {
+    let key = SecretString::from("hunter2");
+    let endpoint = Endpoint::new(&base("http://ollama:11434"), Some(&key)).unwrap();
+    for fault in faults() {
+        let error = endpoint.fail(fault);
+
+        assert!(!format!("{error} {error:?}").contains("hunter2"), "{error}");
+    }
+}
+
+#[test]
+fn a_long_story_is_cut_after_its_secrets_are_out() {
+    let key = SecretString::from("hunter2");
+    let endpoint = Endpoint::new(&base("http://ollama:11434"), Some(&key)).unwrap();
+    let reason = format!("{}hunter2 and so on", "x".repeat(296));
+
+    let error = endpoint.fail(Fault::Truncated { reason }).to_string();
+
+    assert!(error.ends_with("x[red ..."), "{error}");
+}
+
+#[test]
+fn credentials_of_the_url_are_sent_and_not_shown() {
+    let endpoint = Endpoint::new(&base("http://ada:hunter2@ollama:11434/x/"), None).unwrap();
+
+    assert_eq!(&**endpoint.label(), "http://ollama:11434/x");
+    let header = endpoint.credentials().unwrap();
+    assert_eq!(header, "Basic YWRhOmh1bnRlcjI=");
+    assert!(header.is_sensitive());
+    assert_eq!(
+        endpoint.url("api/generate").as_str(),
+        "http://ollama:11434/x/api/generate"
+    );
+}
+
+#[test]
+fn a_key_that_is_no_header_is_refused_without_being_shown() {
+    let key = SecretString::from("hunter2\n");
+
+    let error = Endpoint::new(&base("http://ollama:11434"), Some(&key))
+        .err()
+        .unwrap();
+
+    assert_eq!(
+        error.to_string(),
+        "the API key for http://ollama:11434 holds a character that no HTTP header can carry"
+    );
+}
+
+#[test]
+fn this_host_is_known_by_its_names() {
+    let check = |url, expected| {
+        assert_eq!(
+            Endpoint::new(&base(url), None).unwrap().is_loopback(),
+            expected,
+            "{url}"
+        );
+    };
+    check("http://localhost:11434", true);
+    check("http://a.localhost", true);
+    check("http://127.3.2.1", true);
+    check("http://[::1]:1", true);
+    check("http://ollama", false);
+    check("http://10.0.0.1", false);
+    check("http://[fe80::1]", false);
+}

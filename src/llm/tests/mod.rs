@@ -1,0 +1,3 @@
+mod bodies;
+mod faults;
+mod waits;

@@ -1,0 +1,72 @@
+//! What became of a batch whose answer was lost: read from the group's committed offsets, never inferred.
+
+use std::time::Duration;
+
+use rdkafka::consumer::BaseConsumer;
+use tokio::time::Instant;
+
+use crate::{
+    kafka::{self, Error, Plain},
+    record::PartitionId,
+};
+
+use super::{CommitPosition, writer::Writer};
+
+/// How long one question may take.
+const QUESTION: Duration = Duration::from_secs(3);
+
+const ASK_AGAIN: Duration = Duration::from_millis(200);
+
+/// Says whether the batch with these positions was applied; `None` when the process ends before that is known.
+///
+/// One position that is committed exactly as the batch would have it proves all of it: the metadata is this batch's
+/// alone, and a transaction is applied whole. That none is, proves the contrary as far as it matters: a partition whose
+/// next owner has committed since is not ours to act on any more.
+pub(super) fn read_back(writer: &Writer, positions: &[CommitPosition]) -> Option<bool> {
+    let since = Instant::now();
+    let mut reader = None;
+    while !writer.abandon.is_cancelled() {
+        match ask(writer, &mut reader, positions) {
+            Ok(applied) => return Some(applied),
+            Err(error) => {
+                let waited = since.elapsed().as_secs();
+                writer.reporter.waiting(format!(
+                    "the outcome of the last transaction can't be read yet: {error}{}",
+                    kafka::hanging_hint(Duration::from_secs(waited), &writer.config)
+                ));
+            }
+        }
+        writer.pause(ASK_AGAIN);
+    }
+    None
+}
+
+fn ask(
+    writer: &Writer,
+    reader: &mut Option<BaseConsumer<Plain>>,
+    positions: &[CommitPosition],
+) -> Result<bool, Error> {
+    let reader = match reader {
+        Some(reader) => reader,
+        None => reader.insert(kafka::reader(&writer.config, &writer.identity, &writer.reporter)?),
+    };
+    let topic = &writer.config.workflow_events_topic;
+    let partitions: Vec<PartitionId> = positions.iter().map(|position| position.partition).collect();
+    let mut unknown = None;
+    for committed in kafka::committed(reader, topic, &partitions, QUESTION)? {
+        let partition = committed.partition;
+        match committed.position {
+            Ok(found) => {
+                let ours = positions.iter().find(|position| position.partition == partition);
+                if let (Some(ours), Some((offset, metadata))) = (ours, found)
+                    && ours.offset == offset
+                    && ours.metadata.as_bytes() == metadata
+                {
+                    return Ok(true);
+                }
+            }
+            Err(error) => unknown = Some(error),
+        }
+    }
+    unknown.map_or(Ok(false), Err)
+}

@@ -1,0 +1,269 @@
+//! The steps of one transaction, in the order that kafka.md of the design found to be the safe one: begin, send all, wait
+//! until all have arrived, send the offsets, commit.
+//!
+//! Each step's error is judged once: try the same again, abort, or give the producer up. Waiting for all deliveries
+//! comes first because a commit that has to flush takes 100 ms; and a transaction whose offsets were not accepted is
+//! never committed, for that would make its results visible without them.
+
+use std::time::Duration;
+
+use rdkafka::{
+    TopicPartitionList,
+    consumer::ConsumerGroupMetadata,
+    error::{KafkaError, RDKafkaErrorCode},
+    message::{Header, OwnedHeaders},
+    producer::{BaseRecord, Producer as _, ThreadedProducer},
+};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tracing::debug;
+
+use crate::{
+    kafka::{Config, Kind},
+    record::Offset,
+};
+
+use super::{
+    Error, Outgoing, Topic,
+    deliveries::{Deliveries, Undelivered, tag},
+};
+
+pub(super) type Producer = ThreadedProducer<Deliveries>;
+
+/// How long one call that can be repeated may take.
+const CALL: Duration = Duration::from_secs(3);
+
+/// What a transaction is made of.
+pub(super) struct Transaction<'a> {
+    pub(super) producer: &'a Producer,
+    pub(super) config: &'a Config,
+    pub(super) records: &'a [Outgoing],
+    pub(super) offsets: &'a TopicPartitionList,
+    pub(super) group: &'a ConsumerGroupMetadata,
+    /// Ends the waiting for an answer that may never come.
+    pub(super) abandon: &'a CancellationToken,
+}
+
+/// How it ended, when not well.
+#[derive(Debug)]
+pub(super) enum Failure {
+    /// Nothing is visible, and the producer is as good as before.
+    Aborted { error: Error, kind: Kind },
+    /// The producer is of no use any more, and the outcome is not known.
+    Broken { error: Error, kind: Kind },
+    /// The process ends; the outcome is not known.
+    Abandoned,
+}
+
+/// What to do about a step's error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Judgement {
+    Again,
+    Abort,
+    GiveUp,
+}
+
+impl Transaction<'_> {
+    /// Runs it, and returns where its journal records lie: by their index among the records.
+    pub(super) fn run(&self) -> Result<Vec<(usize, Offset)>, Failure> {
+        let began = Instant::now();
+        self.producer.begin_transaction().map_err(|error| self.fail("begin", &error))?;
+        let offsets = deliver(
+            self.producer,
+            self.config,
+            self.records,
+            began + share(self.config.transaction_timeout, 85),
+        )
+        .map_err(|undelivered| self.undelivered(undelivered))?;
+        self.send_offsets(began + share(self.config.transaction_timeout, 95))?;
+        self.commit()?;
+        Ok(journal_offsets(self.records, &offsets))
+    }
+
+    fn send_offsets(&self, deadline: Instant) -> Result<(), Failure> {
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let sent = self.producer.send_offsets_to_transaction(
+                self.offsets,
+                self.group,
+                left.clamp(Duration::from_millis(100), CALL),
+            );
+            let Err(error) = sent else { return Ok(()) };
+            // The same list again, whatever became of the first call: the broker takes it as one.
+            let again = self.judge(&error) == Judgement::Again && !left.is_zero();
+            if !again || self.abandon.is_cancelled() {
+                return Err(self.fail("send offsets", &error));
+            }
+            debug!(%error, "sending offsets again");
+        }
+    }
+
+    fn commit(&self) -> Result<(), Failure> {
+        loop {
+            let Err(error) = self.producer.commit_transaction(CALL) else { return Ok(()) };
+            match self.judge(&error) {
+                // Resumes the same commit; the broker may well have done it already.
+                Judgement::Again if self.abandon.is_cancelled() => return Err(Failure::Abandoned),
+                Judgement::Again => debug!(%error, "resuming the commit"),
+                Judgement::Abort => return Err(self.fail("commit", &error)),
+                Judgement::GiveUp => {
+                    let (told, kind) = describe("commit", &error);
+                    return Err(self.broken(told, kind));
+                }
+            }
+        }
+    }
+
+    /// Turns a step's error into a failure, aborting the transaction where it can be.
+    fn fail(&self, step: &str, error: &KafkaError) -> Failure {
+        let (told, kind) = describe(step, error);
+        match self.judge(error) {
+            Judgement::GiveUp => self.broken(told, kind),
+            Judgement::Again | Judgement::Abort => self.abort(told, kind),
+        }
+    }
+
+    fn undelivered(&self, undelivered: Undelivered) -> Failure {
+        let (told, kind) = describe_undelivered(self.records, &undelivered);
+        if self.is_fatal() { self.broken(told, kind) } else { self.abort(told, kind) }
+    }
+
+    fn abort(&self, told: Error, kind: Kind) -> Failure {
+        loop {
+            let Err(error) = self.producer.abort_transaction(CALL) else {
+                return Failure::Aborted { error: told, kind };
+            };
+            match self.judge(&error) {
+                Judgement::Again if self.abandon.is_cancelled() => return Failure::Abandoned,
+                Judgement::Again => debug!(%error, "aborting again"),
+                Judgement::Abort | Judgement::GiveUp => {
+                    let (told, kind) = describe(&format!("abort after: {told}"), &error);
+                    return self.broken(told, kind);
+                }
+            }
+        }
+    }
+
+    fn judge(&self, error: &KafkaError) -> Judgement {
+        if self.is_fatal() {
+            return Judgement::GiveUp;
+        }
+        match error {
+            KafkaError::Transaction(error) if error.is_fatal() => Judgement::GiveUp,
+            KafkaError::Transaction(error) if error.txn_requires_abort() => Judgement::Abort,
+            KafkaError::Transaction(error) if error.is_retriable() => Judgement::Again,
+            // A commit flushes first; that this was not done in time says nothing about the transaction.
+            KafkaError::Flush(RDKafkaErrorCode::OperationTimedOut) => Judgement::Again,
+            // An enqueued record that is refused.
+            KafkaError::MessageProduction(_) => Judgement::Abort,
+            _ => Judgement::GiveUp,
+        }
+    }
+
+    fn is_fatal(&self) -> bool {
+        self.producer.client().fatal_error().is_some()
+    }
+
+    /// The step's error is the consequence where the producer has a fatal one, and that says why.
+    fn broken(&self, told: Error, kind: Kind) -> Failure {
+        match self.producer.client().fatal_error() {
+            Some((code, reason)) => {
+                let kind = Kind::of(code);
+                Failure::Broken { error: Error::of(kind, format!("{told}: {reason}")), kind }
+            }
+            None => Failure::Broken { error: told, kind },
+        }
+    }
+}
+
+fn describe(step: &str, error: &KafkaError) -> (Error, Kind) {
+    let error = crate::kafka::Error::from(error.clone()).during(step);
+    (Error::of(error.kind, error.reason), error.kind)
+}
+
+/// Sends all records and waits for them, until `deadline`. Returns their offsets.
+pub(super) fn deliver(
+    producer: &Producer,
+    config: &Config,
+    records: &[Outgoing],
+    deadline: Instant,
+) -> Result<Vec<Offset>, Undelivered> {
+    let deliveries = producer.context();
+    let batch = deliveries.expect(records.len());
+    for (index, record) in records.iter().enumerate() {
+        send(producer, config, record, tag(batch, index))
+            .map_err(|error| Undelivered::Failed(index, error))?;
+    }
+    deliveries.wait(deadline)
+}
+
+fn send(
+    producer: &Producer,
+    config: &Config,
+    record: &Outgoing,
+    tag: usize,
+) -> Result<(), KafkaError> {
+    let mut native: BaseRecord<'_, [u8], [u8], usize> =
+        BaseRecord::with_opaque_to(topic_name(config, record.topic), tag)
+            .payload(record.value.as_ref());
+    if let Some(partition) = record.partition {
+        native = native.partition(partition.0);
+    }
+    if let Some(key) = &record.key {
+        native = native.key(key.as_ref());
+    }
+    if !record.headers.is_empty() {
+        let mut headers = OwnedHeaders::new_with_capacity(record.headers.len());
+        for (name, value) in &record.headers {
+            // A C string holds no NUL, and rdkafka panics on one.
+            let name = name.replace('\0', "\u{fffd}");
+            headers = headers.insert(Header { key: &name, value: Some(value.as_ref()) });
+        }
+        native = native.headers(headers);
+    }
+    producer.send(native).map_err(|(error, _)| error)
+}
+
+pub(super) fn topic_name(config: &Config, topic: Topic) -> &str {
+    match topic {
+        Topic::Results => &config.workflow_results_topic,
+        Topic::DeadLetters => &config.dlq_topic,
+        Topic::Journal => &config.journal_topic,
+    }
+}
+
+pub(super) fn journal_offsets(records: &[Outgoing], offsets: &[Offset]) -> Vec<(usize, Offset)> {
+    let journal = records.iter().zip(offsets).enumerate();
+    journal
+        .filter(|(_, (record, _))| record.topic == Topic::Journal)
+        .map(|(index, (_, offset))| (index, *offset))
+        .collect()
+}
+
+/// Tells which record was not delivered, and why.
+pub(super) fn describe_undelivered(
+    records: &[Outgoing],
+    undelivered: &Undelivered,
+) -> (Error, Kind) {
+    match undelivered {
+        Undelivered::Failed(index, error) => {
+            let error = crate::kafka::Error::from(error.clone());
+            let topic = records.get(*index).map_or(Topic::Results, |record| record.topic);
+            let told = match error.kind {
+                Kind::Permission => Error::Permission {
+                    reason: format!("write to the {topic} topic: {}", error.reason),
+                },
+                _ => Error::Delivery { topic, reason: error.reason },
+            };
+            (told, error.kind)
+        }
+        Undelivered::Late(records) => {
+            let reason = format!("{records} records were not acknowledged in time");
+            (Error::Broker { reason }, Kind::TimedOut)
+        }
+    }
+}
+
+fn share(duration: Duration, percent: u32) -> Duration {
+    duration * percent / 100
+}

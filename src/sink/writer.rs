@@ -1,0 +1,281 @@
+//! The thread that owns the producer: commits one batch after the other, and finds out what became of each.
+//!
+//! A producer that was fenced is made anew, with the same id; that a transaction took too long looks the same as another
+//! process with our id, so it is a normal path. Then the outcome is read back from the group's committed offsets:
+//! every batch commits metadata that no other commit has, so finding it means that the batch was applied, whole.
+
+use std::collections::VecDeque;
+use std::sync::mpsc::Receiver;
+use std::thread::park_timeout;
+use std::time::Duration;
+
+use rdkafka::{
+    config::FromClientConfigAndContext, consumer::ConsumerGroupMetadata, error::KafkaError,
+    producer::Producer as _,
+};
+use tokio::{
+    runtime::Handle,
+    sync::{oneshot, watch},
+    time::Instant,
+};
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use crate::{
+    kafka::{self, Config, Identity, Kind, Membership, Reporter, position_list},
+    record::Offset,
+};
+
+use super::{
+    Batch, Commit, Error, Guarantee, Limits, Topics,
+    deliveries::Deliveries,
+    outcome, plain,
+    topics::limits_now,
+    transaction::{Failure, Producer, Transaction},
+};
+
+/// How often a producer may be fenced, within [`TWIN_WINDOW`], before it is a twin's doing.
+const FENCINGS_MAX: usize = 3;
+const TWIN_WINDOW: Duration = Duration::from_mins(1);
+
+/// How long to wait before a producer is made once more.
+const REBUILD_AGAIN: Duration = Duration::from_secs(1);
+
+/// A batch to commit.
+pub(super) struct Work {
+    pub(super) batch: Batch,
+    /// `None` where no transaction is wanted.
+    pub(super) group: Option<ConsumerGroupMetadata>,
+    pub(super) reply: oneshot::Sender<Commit>,
+}
+
+/// What the thread owns.
+pub(super) struct Writer {
+    pub(super) config: Config,
+    pub(super) identity: Identity,
+    pub(super) reporter: Reporter,
+    pub(super) membership: Membership,
+    pub(super) guarantee: Guarantee,
+    pub(super) topics: Topics,
+    pub(super) limits: watch::Sender<Limits>,
+    pub(super) runtime: Handle,
+    /// The process ends: no waiting is worth it any more.
+    pub(super) abandon: CancellationToken,
+    pub(super) producer: Option<Producer>,
+    pub(super) fencings: Fencings,
+}
+
+/// When this process was fenced.
+#[derive(Debug, Default)]
+pub(super) struct Fencings(VecDeque<Instant>);
+
+impl Fencings {
+    /// Notes one, and says whether there were too many in too short a time.
+    pub(super) fn note(&mut self, now: Instant) -> bool {
+        self.0.retain(|at| now.duration_since(*at) < TWIN_WINDOW);
+        self.0.push_back(now);
+        self.0.len() >= FENCINGS_MAX
+    }
+}
+
+impl Writer {
+    /// Makes the producer, says so, and commits until nobody is left who could ask for it.
+    pub(super) fn run(mut self, ready: oneshot::Sender<Result<(), Error>>, work: &Receiver<Work>) {
+        let made = self.rebuild();
+        let failed = made.is_err();
+        // Whoever started us may have stopped waiting; then nobody sends work either.
+        drop(ready.send(made));
+        if failed {
+            return;
+        }
+        while let Ok(Work { batch, group, reply }) = work.recv() {
+            let outcome = self.commit(&batch, group.as_ref());
+            // The dispatch that asked is gone: its successor, in another life, reads what we committed.
+            drop(reply.send(outcome));
+        }
+    }
+
+    fn commit(&mut self, batch: &Batch, group: Option<&ConsumerGroupMetadata>) -> Commit {
+        match self.try_commit(batch, group) {
+            Ok(journal) => {
+                self.reporter.up();
+                for position in &batch.positions {
+                    self.membership.committed(position.partition, position.offset);
+                }
+                Commit::Applied { journal }
+            }
+            Err(error) => Commit::Aborted { error },
+        }
+    }
+
+    fn try_commit(
+        &mut self,
+        batch: &Batch,
+        group: Option<&ConsumerGroupMetadata>,
+    ) -> Result<Vec<(usize, Offset)>, Error> {
+        check(batch, &self.topics.limits)?;
+        if self.producer.is_none() {
+            self.rebuild()?;
+        }
+        let Some(producer) = &self.producer else { return Err(Error::Closed) };
+        let began = Instant::now();
+        let positions: Vec<_> = batch
+            .positions
+            .iter()
+            .map(|position| (position.partition, position.offset, position.metadata.as_str()))
+            .collect();
+        let failure = match group {
+            None => plain::commit(self, producer, &batch.records, &positions),
+            Some(group) => {
+                let offsets = position_list(&self.config.workflow_events_topic, &positions)
+                    .map_err(|error| Error::of(error.kind, error.reason))?;
+                Transaction {
+                    producer,
+                    config: &self.config,
+                    records: &batch.records,
+                    offsets: &offsets,
+                    group,
+                    abandon: &self.abandon,
+                }
+                .run()
+            }
+        };
+        match failure {
+            Ok(journal) => Ok(journal),
+            Err(Failure::Aborted { error, kind }) => {
+                if kind == Kind::TooLarge {
+                    self.learn_limits();
+                }
+                Err(error)
+            }
+            Err(Failure::Abandoned) => Err(Error::Closed),
+            Err(Failure::Broken { error, kind }) => self.resolve(batch, error, (kind, began)),
+        }
+    }
+
+    /// Makes a new producer, which ends what the last one left open, and finds out how that ended.
+    fn resolve(
+        &mut self,
+        batch: &Batch,
+        error: Error,
+        (kind, began): (Kind, Instant),
+    ) -> Result<Vec<(usize, Offset)>, Error> {
+        warn!(%error, "the producer is of no use any more; making a new one");
+        self.producer = None;
+        // A transaction that outlived its time-out was ended by the coordinator, not by a twin.
+        let timed_out = began.elapsed() >= self.config.transaction_timeout;
+        if kind == Kind::Fenced && !timed_out && self.fencings.note(Instant::now()) {
+            return Err(self.twin());
+        }
+        self.rebuild()?;
+        if self.guarantee == Guarantee::AtLeastOnce {
+            return Err(error);
+        }
+        let applied = outcome::read_back(self, &batch.positions).ok_or(Error::Closed)?;
+        self.reporter.ready();
+        info!(applied, "read back what became of the last transaction");
+        if applied { Ok(Vec::new()) } else { Err(Error::Fenced { reason: error.to_string() }) }
+    }
+
+    /// Makes a producer until it works.
+    fn rebuild(&mut self) -> Result<(), Error> {
+        self.producer = None;
+        let mut waited = false;
+        while !self.abandon.is_cancelled() {
+            let error = match self.make() {
+                Ok(producer) => {
+                    self.producer = Some(producer);
+                    if waited {
+                        self.reporter.ready();
+                    }
+                    return Ok(());
+                }
+                Err(error) => error,
+            };
+            match error.kind {
+                Kind::Configuration => return Err(Error::Configuration { reason: error.reason }),
+                Kind::Fenced if self.fencings.note(Instant::now()) => return Err(self.twin()),
+                _ => {}
+            }
+            waited = true;
+            self.reporter.waiting(format!("the producer is not ready: {}", error.reason));
+            self.pause(REBUILD_AGAIN);
+        }
+        Err(Error::Closed)
+    }
+
+    fn make(&self) -> Result<Producer, kafka::Error> {
+        let id = match self.guarantee {
+            Guarantee::ExactlyOnce => Some(self.identity.transactional_id()),
+            Guarantee::AtLeastOnce => None,
+        };
+        let native =
+            kafka::producer(&self.config, &self.identity, id.as_deref(), self.topics.sizes);
+        let context = Deliveries::new(self.reporter.clone());
+        let producer = Producer::from_config_and_context(&native, context)?;
+        if id.is_none() {
+            return Ok(producer);
+        }
+        // Without a connection init_transactions waits for a timer of 500 ms; this makes one.
+        let topic = self.config.workflow_results_topic.as_str();
+        producer.client().fetch_metadata(Some(topic), Duration::from_secs(2))?;
+        self.initialise(&producer)?;
+        Ok(producer)
+    }
+
+    fn initialise(&self, producer: &Producer) -> Result<(), kafka::Error> {
+        loop {
+            let Err(error) = producer.init_transactions(Duration::from_secs(5)) else {
+                return Ok(());
+            };
+            let again = matches!(&error, KafkaError::Transaction(error) if error.is_retriable());
+            if !again || self.abandon.is_cancelled() {
+                return Err(kafka::Error::from(error).during("initialise transactions"));
+            }
+            let error = self.reporter.trouble().unwrap_or_else(|| error.into());
+            self.reporter.waiting(format!("transactions are not initialised: {}", error.reason));
+        }
+    }
+
+    /// Reads the topics' limits again, after a topic refused what it took before, and makes a producer for them.
+    fn learn_limits(&mut self) {
+        let now = self.runtime.block_on(limits_now(&self.config, &self.identity, &self.reporter));
+        match now {
+            Ok(now) if now.sizes != self.topics.sizes || now.limits != self.topics.limits => {
+                warn!(limits = ?now.limits, "a topic takes other sizes than when weir started");
+                self.topics.sizes = now.sizes;
+                self.topics.limits = now.limits;
+                self.limits.send_replace(now.limits);
+                self.producer = None;
+            }
+            Ok(_) => {}
+            Err(error) => warn!(%error, "read the topics' limits again"),
+        }
+    }
+
+    fn twin(&self) -> Error {
+        Error::Twin { transactional_id: self.identity.transactional_id() }
+    }
+
+    /// Waits, unless the process ends.
+    pub(super) fn pause(&self, duration: Duration) {
+        let until = Instant::now() + duration;
+        while !self.abandon.is_cancelled() && Instant::now() < until {
+            park_timeout(Duration::from_millis(50));
+        }
+    }
+}
+
+/// Finds what must not be sent at all.
+fn check(batch: &Batch, limits: &Limits) -> Result<(), Error> {
+    if batch.positions.is_empty() {
+        return Err(Error::Broker { reason: "a batch without a position".to_owned() });
+    }
+    for (index, record) in batch.records.iter().enumerate() {
+        let (size, limit) = (record.size(), limits.of(record.topic));
+        if size > limit {
+            return Err(Error::TooLarge { index, topic: record.topic, size, limit });
+        }
+    }
+    Ok(())
+}

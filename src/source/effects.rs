@@ -1,0 +1,198 @@
+//! Reads the journal of recovering partitions, keeping what unfinished runs still need and nothing else.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
+use std::time::Duration;
+
+use rdkafka::{
+    Message, Offset as NativeOffset, TopicPartitionList,
+    consumer::{BaseConsumer, Consumer},
+    error::KafkaError,
+    message::BorrowedMessage,
+};
+use tokio::time::Instant;
+use tracing::warn;
+
+use crate::{
+    journal::{Effect, Map},
+    kafka::{Error, Plain, lines},
+    record::{Offset, PartitionId},
+};
+
+use super::{
+    recovery::{Restored, Ticket},
+    status::Status,
+};
+
+/// How long to wait for a record before looking at the positions.
+const POLL: Duration = Duration::from_millis(200);
+
+/// How often progress is told.
+const PROGRESS: Duration = Duration::from_millis(500);
+
+/// The part of the journal that a partition needs.
+#[derive(Debug)]
+pub(super) struct Stretch {
+    pub(super) ticket: Ticket,
+    pub(super) start: Offset,
+    pub(super) map: Option<Map>,
+    /// What was kept, by journal offset.
+    pub(super) effects: Vec<(Offset, Effect)>,
+    /// How many records were read.
+    pub(super) read: u64,
+    journal: Range<Offset>,
+    unsettled: BTreeSet<Offset>,
+    /// How many records were not ours to understand.
+    strange: u64,
+}
+
+impl Stretch {
+    pub(super) fn new(
+        ticket: Ticket,
+        start: Offset,
+        map: Option<Map>,
+        journal: Range<Offset>,
+    ) -> Self {
+        let unsettled = map.iter().flat_map(|map| map.unsettled.iter().copied()).collect();
+        Self { ticket, start, map, effects: Vec::new(), read: 0, journal, unsettled, strange: 0 }
+    }
+
+    pub(super) fn into_restored(self) -> Restored {
+        Restored {
+            ticket: self.ticket,
+            start: self.start,
+            map: self.map,
+            effects: self.effects,
+            journal_end: self.journal.end,
+        }
+    }
+
+    /// Nothing of the journal can matter where nothing is unfinished.
+    fn needs_reading(&self) -> bool {
+        !self.unsettled.is_empty() && self.journal.start < self.journal.end
+    }
+
+    fn take(&mut self, message: &BorrowedMessage<'_>) {
+        self.read += 1;
+        match message.payload().map(Effect::decode) {
+            Some(Ok(effect)) if self.unsettled.contains(&effect.offset) => {
+                self.effects.push((Offset(message.offset()), effect));
+            }
+            // The effect of a run that has ended.
+            Some(Ok(_)) => {}
+            Some(Err(error)) => {
+                if self.strange == 0 {
+                    let (partition, offset) = (self.ticket.partition, message.offset());
+                    warn!(%partition, offset, %error, "passed over a journal record");
+                }
+                self.strange += 1;
+            }
+            None => self.strange += 1,
+        }
+    }
+
+    fn progress(&self) -> String {
+        let all = self.journal.end.0.saturating_sub(self.journal.start.0);
+        format!("{} of {} journal records", thousands(self.read), thousands(all.unsigned_abs()))
+    }
+}
+
+/// Reads each stretch to its end; `false` when all of them were given up meanwhile.
+///
+/// The end is where the position has passed it: transaction markers and aborted records take up offsets as well. Behind
+/// an open transaction it waits until that ends.
+pub(super) fn read(
+    reader: &BaseConsumer<Plain>,
+    topic: &str,
+    stretches: &mut [Stretch],
+    status: &Status,
+) -> Result<bool, Error> {
+    let mut ends = BTreeMap::new();
+    let mut list = TopicPartitionList::new();
+    for stretch in stretches.iter().filter(|stretch| stretch.needs_reading()) {
+        let partition = stretch.ticket.partition;
+        let from = NativeOffset::Offset(stretch.journal.start.0);
+        list.add_partition_offset(topic, partition.0, from)?;
+        ends.insert(partition, stretch.journal.end);
+    }
+    if ends.is_empty() {
+        return Ok(true);
+    }
+    reader.assign(&list)?;
+    drop(list);
+    let outcome = read_to(reader, ends, stretches, status);
+    reader.unassign()?;
+    outcome
+}
+
+fn read_to(
+    reader: &BaseConsumer<Plain>,
+    mut ends: BTreeMap<PartitionId, Offset>,
+    stretches: &mut [Stretch],
+    status: &Status,
+) -> Result<bool, Error> {
+    let mut told = Instant::now();
+    while !ends.is_empty() {
+        if stretches.iter().all(|stretch| stretch.ticket.cancelled.is_cancelled()) {
+            return Ok(false);
+        }
+        match reader.poll(POLL) {
+            Some(Ok(message)) => {
+                let partition = PartitionId(message.partition());
+                let Some(end) = ends.get(&partition).copied() else { continue };
+                if let Some(stretch) = of(stretches, partition).filter(|_| message.offset() < end.0) {
+                    stretch.take(&message);
+                }
+                if message.offset() + 1 >= end.0 {
+                    ends.remove(&partition);
+                }
+            }
+            Some(Err(KafkaError::PartitionEOF(_))) | None => passed(reader, &mut ends)?,
+            // Lost connections heal; the reporter tells of them.
+            Some(Err(KafkaError::Global(_) | KafkaError::MessageConsumption(_))) => {}
+            Some(Err(error)) => return Err(Error::from(error).during("read the journal")),
+        }
+        if told.elapsed() >= PROGRESS {
+            told = Instant::now();
+            for partition in ends.keys() {
+                if let Some(stretch) = of(stretches, *partition) {
+                    status.underway(*partition, stretch.progress());
+                }
+            }
+        }
+    }
+    Ok(true)
+}
+
+/// Takes out the partitions whose position has passed their end.
+fn passed(
+    reader: &BaseConsumer<Plain>,
+    ends: &mut BTreeMap<PartitionId, Offset>,
+) -> Result<(), Error> {
+    // A list that went through `position` keeps its partitions alive; it must be gone before the client is.
+    let positions = lines(&reader.position()?);
+    for line in positions {
+        let partition = PartitionId(line.partition);
+        if ends.get(&partition).is_some_and(|end| line.offset >= end.0) {
+            ends.remove(&partition);
+        }
+    }
+    Ok(())
+}
+
+fn of(stretches: &mut [Stretch], partition: PartitionId) -> Option<&mut Stretch> {
+    stretches.iter_mut().find(|stretch| stretch.ticket.partition == partition)
+}
+
+/// Writes a number with a comma between its thousands.
+fn thousands(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}

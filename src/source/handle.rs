@@ -1,0 +1,230 @@
+//! The source as the service holds it: starts it, hears when it fails, closes it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rdkafka::{
+    Message,
+    consumer::{Consumer, StreamConsumer},
+    error::{KafkaError, RDKafkaErrorCode},
+};
+use tokio::{
+    sync::{Mutex, mpsc, watch},
+    task::JoinHandle,
+    time::{Instant, sleep, timeout},
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tracing::{debug, error, info, warn};
+
+use crate::{
+    kafka::{self, Config, Consuming, Identity, Member, MemberContext, Reporter, thread},
+    record::{Epoch, Offset, PartitionId, Position, Record},
+    telemetry::{Component, Metrics},
+};
+
+use super::{
+    Event,
+    assignments::{Assignments, Inbox},
+    reader::record,
+    recovery::Recovering,
+    status::Status,
+    window::Budget,
+};
+
+/// How many events may wait for the dispatch: it takes all that are there at each turn.
+const EVENTS_MAX: usize = 64;
+
+/// How many recoveries may wait to be looked at.
+const FOUND_MAX: usize = 64;
+
+/// How long closing the consumer may take. All that matters is committed by then.
+const CLOSE: Duration = Duration::from_secs(10);
+
+/// What the source is made from.
+pub struct Setup {
+    /// The way to Kafka, and the names of the topics.
+    pub config: Config,
+    /// Who this process is.
+    pub identity: Identity,
+    /// Hears of trouble.
+    pub reporter: Reporter,
+    /// How many records of one partition may be read and not released.
+    pub records_max: usize,
+    /// How many bytes of records may be read and not released, of all partitions.
+    pub bytes_max: usize,
+    /// Says whether we are a member, and what is being recovered.
+    pub group: Component,
+    /// Figures.
+    pub metrics: Metrics,
+    /// Where the source's tasks live.
+    pub tracker: TaskTracker,
+}
+
+/// Reads the events topic as a member of the group, until it is stopped.
+pub struct Source {
+    consumer: Arc<Consuming>,
+    assignments: (JoinHandle<()>, CancellationToken),
+    pump: (JoinHandle<()>, CancellationToken),
+    failure: watch::Receiver<Option<Error>>,
+}
+
+/// Why the source can't go on. The process ends, and its next life begins anew.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// The consumer could not be set up.
+    #[error("join the group")]
+    Join(#[source] kafka::Error),
+    /// Another live process joined the group under our name.
+    #[error("another live process is the group's static member {instance}: give each instance its own INSTANCE_ID")]
+    Twin {
+        /// The name that two processes share.
+        instance: String,
+    },
+    /// librdkafka can't go on with this consumer.
+    #[error("the consumer failed: {reason}")]
+    Fatal {
+        /// What librdkafka said.
+        reason: String,
+    },
+}
+
+impl Source {
+    /// Joins the group. Events come as soon as partitions are assigned and recovered.
+    ///
+    /// Do this after the producer's transactions are initialised: an earlier life's open transaction is ended by that,
+    /// and recovery waits for it.
+    ///
+    /// # Errors
+    /// [`Error::Join`] when librdkafka refuses the subscription.
+    pub fn start(member: Member, setup: Setup) -> Result<(Self, mpsc::Receiver<Event>), Error> {
+        let membership = member.membership();
+        let Member { consumer, rebalances, .. } = member;
+        let Setup { config, identity, reporter, records_max, bytes_max, group, metrics, tracker } =
+            setup;
+        let topic: Arc<str> = config.workflow_events_topic.as_str().into();
+        consumer.subscribe(&[&topic]).map_err(|error| Error::Join(error.into()))?;
+        let (events, received) = mpsc::channel(EVENTS_MAX);
+        let (found, findings) = mpsc::channel(FOUND_MAX);
+        let (strays, strayed) = mpsc::channel(EVENTS_MAX);
+        let (fail, failure) = watch::channel(None);
+        let instance = identity.instance().to_owned();
+        let shared = Recovering {
+            status: Arc::new(Status::new(&config.consumer_group_id, group)),
+            config,
+            identity,
+            reporter,
+            membership,
+            metrics,
+            deciding: Arc::new(Mutex::new(())),
+        };
+        let (stop_assignments, stop_pump) = (CancellationToken::new(), CancellationToken::new());
+        let assignments = Assignments {
+            consumer: Arc::clone(&consumer),
+            topic,
+            shared: Arc::new(shared),
+            events,
+            budget: Arc::new(Budget::new(bytes_max)),
+            records_max,
+            tracker: tracker.clone(),
+            stop: stop_assignments.clone(),
+            held: BTreeMap::new(),
+            epoch: Epoch(0),
+            found,
+        };
+        let inbox = Inbox { rebalances, found: findings, strays: strayed };
+        let assignments = tracker.spawn(assignments.run(inbox));
+        let pump =
+            Pump { consumer: Arc::clone(&consumer), strays, fail, instance, stop: stop_pump.clone() };
+        let pump = tracker.spawn(pump.run());
+        let source = Self {
+            consumer,
+            assignments: (assignments, stop_assignments),
+            pump: (pump, stop_pump),
+            failure,
+        };
+        Ok((source, received))
+    }
+
+    /// Waits until the source can't go on, and says why; for ever while it can.
+    pub async fn failed(&self) -> Error {
+        let mut failure = self.failure.clone();
+        if let Ok(failed) = failure.wait_for(Option::is_some).await
+            && let Some(error) = failed.clone()
+        {
+            return error;
+        }
+        std::future::pending().await
+    }
+
+    /// Stops reading, gives up all partitions and leaves the group, within ten seconds.
+    ///
+    /// Stop the dispatch first: what it has not committed by now is another member's to do again.
+    pub async fn stop(self) {
+        let Self { consumer, assignments, pump, .. } = self;
+        // Readers and queues first: librdkafka waits for ever for those that outlive their consumer. A revocation that
+        // nobody has acknowledged yet is acknowledged by this, and those that closing brings within their callbacks.
+        consumer.context().close();
+        end("assignments", assignments).await;
+        end("pump", pump).await;
+        let until = Instant::now() + CLOSE;
+        // A commit or a recovery may hold the consumer for a moment yet.
+        while Arc::strong_count(&consumer) > 1 && Instant::now() < until {
+            sleep(Duration::from_millis(10)).await;
+        }
+        let left = until.saturating_duration_since(Instant::now());
+        let closed = thread::run("kafka-leave", move || drop(consumer));
+        match timeout(left, closed).await {
+            Ok(_) => info!("left the group"),
+            Err(_) => warn!("the consumer did not close in time; the group drops it by its session time-out"),
+        }
+    }
+}
+
+async fn end(name: &str, (task, stop): (JoinHandle<()>, CancellationToken)) {
+    stop.cancel();
+    if let Err(error) = task.await {
+        error!(task = name, %error, "task ended badly");
+    }
+}
+
+/// Polls the main queue, always: rebalances, errors and statistics come through it, and by it the group sees us live.
+struct Pump {
+    consumer: Arc<StreamConsumer<MemberContext>>,
+    strays: mpsc::Sender<(PartitionId, Record)>,
+    fail: watch::Sender<Option<Error>>,
+    instance: String,
+    stop: CancellationToken,
+}
+
+impl Pump {
+    async fn run(self) {
+        while let Some(received) = self.stop.run_until_cancelled(self.consumer.recv()).await {
+            match received {
+                Ok(message) => {
+                    let partition = PartitionId(message.partition());
+                    let offset = Offset(message.offset());
+                    let position = Position { partition, offset, epoch: Epoch(0) };
+                    if self.strays.try_send((partition, record(&message, position))).is_err() {
+                        error!(%partition, %offset, "dropped a record of the main queue");
+                    }
+                }
+                Err(KafkaError::MessageConsumptionFatal(code)) => self.failed(code),
+                // The context has told of it already, in words.
+                Err(error) => debug!(%error, "poll the group"),
+            }
+        }
+    }
+
+    fn failed(&self, code: RDKafkaErrorCode) {
+        let fatal = self.consumer.client().fatal_error();
+        let (code, reason) = fatal.unwrap_or_else(|| (code, code.to_string()));
+        let twin =
+            matches!(code, RDKafkaErrorCode::FencedInstanceId | RDKafkaErrorCode::UnreleasedInstanceId);
+        let error = match twin {
+            true => Error::Twin { instance: self.instance.clone() },
+            false => Error::Fatal { reason },
+        };
+        self.fail.send_replace(Some(error));
+    }
+}

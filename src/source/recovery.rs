@@ -1,0 +1,325 @@
+//! Finds out, before anything of a partition is read, where to begin and what is known of its unfinished runs.
+//!
+//! The order matters: the committed offset and its metadata first, waiting for pending ones, *then* the journal's end as
+//! a read_uncommitted reader sees it, then the journal up to there. The markers of a committed transaction reach the
+//! group's offsets and the journal at different moments, so a reader that stopped at the last stable offset could miss
+//! records whose offsets it has seen already.
+//! One thread recovers the partitions of one assignment; those that can't be told yet don't hold up the others.
+
+use std::sync::Arc;
+use std::thread::park_timeout;
+use std::time::Duration;
+
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::config::FromClientConfigAndContext;
+use tokio::{sync::mpsc, time::Instant};
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
+
+use crate::{
+    journal::{Effect, Map, Scope},
+    kafka::{
+        self, Committed, Config, Error, ForeignMetadata, Identity, Membership, Plain, Reporter,
+        committed, hanging_hint,
+    },
+    record::{Epoch, Offset, PartitionId},
+    telemetry::Metrics,
+};
+
+use super::{
+    effects::{self, Stretch},
+    first,
+    reader::beyond,
+    status::Status,
+};
+
+/// How long a question may take that is about all partitions, and one that is about a single one.
+const QUESTION: Duration = Duration::from_secs(2);
+const QUESTION_OF_ONE: Duration = Duration::from_millis(500);
+
+/// How long to wait before partitions that could not be told are asked for again.
+const ASK_AGAIN: Duration = Duration::from_millis(50);
+
+/// For how long a position past the log's end may be a leader's that has just been elected.
+const END_SETTLES: Duration = Duration::from_secs(5);
+
+/// What all recoveries share.
+pub(super) struct Recovering {
+    pub(super) config: Config,
+    pub(super) identity: Identity,
+    pub(super) reporter: Reporter,
+    pub(super) membership: Membership,
+    pub(super) metrics: Metrics,
+    pub(super) status: Arc<Status>,
+    /// Held while the group's first position is decided, so that a partition is not given up in the middle of that.
+    pub(super) deciding: Arc<tokio::sync::Mutex<()>>,
+}
+
+/// A partition to recover.
+#[derive(Debug, Clone)]
+pub(super) struct Ticket {
+    pub(super) partition: PartitionId,
+    pub(super) epoch: Epoch,
+    /// Cancelled when the partition is given up, or the process ends.
+    pub(super) cancelled: CancellationToken,
+}
+
+/// What a recovery has found.
+#[derive(Debug)]
+pub(super) enum Found {
+    /// These can be read.
+    Ready(Vec<Restored>),
+    /// This one must not be, for this reason.
+    Stopped(Ticket, String),
+}
+
+/// A recovered partition.
+#[derive(Debug)]
+pub(super) struct Restored {
+    pub(super) ticket: Ticket,
+    pub(super) start: Offset,
+    pub(super) map: Option<Map>,
+    pub(super) effects: Vec<(Offset, Effect)>,
+    pub(super) journal_end: Offset,
+}
+
+/// The recovery of one assignment.
+pub(super) struct Job {
+    pub(super) shared: Arc<Recovering>,
+    pub(super) open: Vec<Ticket>,
+    pub(super) found: mpsc::Sender<Found>,
+    pub(super) began: Instant,
+}
+
+/// The clients that a recovery asks. Closing them blocks, so they live and die on its thread.
+pub(super) struct Clients {
+    /// Reads committed offsets and the journal.
+    pub(super) reader: BaseConsumer<Plain>,
+    /// Sees the true ends of logs.
+    pub(super) ends: BaseConsumer<Plain>,
+}
+
+impl Job {
+    /// Recovers until every partition is told, or given up. Blocks.
+    pub(super) fn run(mut self) {
+        for ticket in &self.open {
+            self.shared.status.underway(ticket.partition, "reading the committed offset");
+        }
+        let mut clients = None;
+        loop {
+            self.open.retain(|ticket| !ticket.cancelled.is_cancelled());
+            if self.open.is_empty() || self.found.is_closed() {
+                return;
+            }
+            if let Err(error) = self.round(&mut clients) {
+                for ticket in &self.open {
+                    self.hold(ticket, &error);
+                }
+            }
+            if !self.open.is_empty() {
+                park_timeout(ASK_AGAIN);
+            }
+        }
+    }
+
+    fn round(&mut self, clients: &mut Option<Clients>) -> Result<(), Error> {
+        let clients = match clients {
+            Some(clients) => clients,
+            None => clients.insert(Clients::create(&self.shared)?),
+        };
+        let told = self.ask(clients)?;
+        let first = first::Asked::default();
+        let mut recoverable = Vec::new();
+        for Committed { partition, position } in told {
+            let Some(ticket) = self.open.iter().find(|one| one.partition == partition).cloned()
+            else {
+                continue;
+            };
+            let position = match position {
+                Ok(Some(position)) => Ok(Some(position)),
+                Ok(None) => first.position(&self.shared, clients, &ticket),
+                Err(error) => Err(error),
+            };
+            match position.and_then(|position| match position {
+                Some(position) => self.restore(clients, &ticket, position),
+                None => Ok(None),
+            }) {
+                Ok(Some(stretch)) => recoverable.push(stretch),
+                Ok(None) => {}
+                Err(error) => self.hold(&ticket, &error),
+            }
+        }
+        self.finish(clients, recoverable)
+    }
+
+    /// Asks for all open partitions; when one of them can't be told yet, for each by itself.
+    fn ask(&self, clients: &Clients) -> Result<Vec<Committed>, Error> {
+        let topic = &self.shared.config.workflow_events_topic;
+        let partitions: Vec<_> = self.open.iter().map(|ticket| ticket.partition).collect();
+        match committed(&clients.reader, topic, &partitions, QUESTION) {
+            Ok(told) => return Ok(told),
+            Err(error) if partitions.len() == 1 => return Err(error),
+            Err(_) => {}
+        }
+        let mut told = Vec::new();
+        for ticket in self.open.iter().filter(|ticket| !ticket.cancelled.is_cancelled()) {
+            match committed(&clients.reader, topic, &[ticket.partition], QUESTION_OF_ONE) {
+                Ok(one) => told.extend(one),
+                Err(error) => self.hold(ticket, &error),
+            }
+        }
+        Ok(told)
+    }
+
+    /// Judges a committed position; `None` when the partition is stopped, or must be asked for again.
+    fn restore(
+        &mut self,
+        clients: &Clients,
+        ticket: &Ticket,
+        (offset, metadata): (Offset, Vec<u8>),
+    ) -> Result<Option<Stretch>, Error> {
+        let config = &self.shared.config;
+        let partition = ticket.partition;
+        let (low, high) = clients.ends(&config.workflow_events_topic, partition)?;
+        if offset > high {
+            if self.began.elapsed() >= END_SETTLES {
+                self.stop(ticket, beyond(offset, high));
+            }
+            return Ok(None);
+        }
+        let start = offset.max(low);
+        if start > offset {
+            error!(
+                %partition, from = %offset, to = %start,
+                "records were deleted before they were read: the topic's retention is shorter than the backlog"
+            );
+        }
+        let map = match self.decode(partition, offset, &metadata) {
+            Ok(map) => map.map(|map| cut(map, start)),
+            Err(reason) => {
+                self.stop(ticket, reason);
+                return Ok(None);
+            }
+        };
+        let (journal_low, end) = clients
+            .ends(&config.journal_topic, partition)
+            .map_err(|error| error.during("look at the journal"))?;
+        let base = map.as_ref().map_or(end, |map| map.journal_base);
+        if base < journal_low || base > end {
+            warn!(
+                %partition, journal_base = %base, journal_start = %journal_low, journal_end = %end,
+                "effects of unfinished runs are gone from the journal: what they paid for is paid again"
+            );
+        }
+        let from = base.max(journal_low);
+        Ok(Some(Stretch::new(ticket.clone(), start, map, from..end)))
+    }
+
+    fn decode(
+        &self,
+        partition: PartitionId,
+        offset: Offset,
+        metadata: &[u8],
+    ) -> Result<Option<Map>, String> {
+        // The first position, or an operator's reset: begin anew from there.
+        if metadata.is_empty() {
+            return Ok(None);
+        }
+        let config = &self.shared.config;
+        let scope = Scope {
+            group: &config.consumer_group_id,
+            topic: &config.workflow_events_topic,
+            partition,
+        };
+        match (Map::decode(metadata, &scope, offset), config.foreign_metadata) {
+            (Ok(map), _) => Ok(Some(map)),
+            (Err(error), ForeignMetadata::Ignore) => {
+                warn!(%partition, %offset, %error, "ignored the metadata of the committed offset");
+                Ok(None)
+            }
+            (Err(error), ForeignMetadata::Fail) => Err(format!(
+                "committed offset {offset}: {error}; reset the group's offset for it, or set \
+                 KAFKA_FOREIGN_METADATA=ignore to go on from it"
+            )),
+        }
+    }
+
+    /// Reads the journal for partitions that can be told, and hands them over.
+    fn finish(&mut self, clients: &Clients, mut stretches: Vec<Stretch>) -> Result<(), Error> {
+        if stretches.is_empty() {
+            return Ok(());
+        }
+        let topic = &self.shared.config.journal_topic;
+        let read = effects::read(&clients.reader, topic, &mut stretches, &self.shared.status)?;
+        let done: Vec<_> = stretches.iter().map(|stretch| stretch.ticket.partition).collect();
+        self.open.retain(|ticket| !done.contains(&ticket.partition));
+        if !read {
+            return Ok(());
+        }
+        for stretch in &stretches {
+            let (partition, kept) = (stretch.ticket.partition, stretch.effects.len());
+            self.shared.metrics.recovery(partition.0, stretch.read, kept as u64);
+            info!(
+                %partition,
+                offset = %stretch.start,
+                unsettled = stretch.map.as_ref().map_or(0, |map| map.unsettled.len()),
+                journal_records = stretch.read,
+                effects = kept,
+                took = ?self.began.elapsed(),
+                "recovered partition"
+            );
+        }
+        self.send(Found::Ready(stretches.into_iter().map(Stretch::into_restored).collect()));
+        Ok(())
+    }
+
+    fn stop(&mut self, ticket: &Ticket, reason: String) {
+        self.open.retain(|open| open.partition != ticket.partition);
+        self.send(Found::Stopped(ticket.clone(), reason));
+    }
+
+    fn send(&self, found: Found) {
+        // The source has ended: nobody reads these partitions any more.
+        drop(self.found.blocking_send(found));
+    }
+
+    /// Tells why a partition is not recovered yet. It is asked for again.
+    fn hold(&self, ticket: &Ticket, error: &Error) {
+        let waited = self.began.elapsed();
+        let status = &self.shared.status;
+        if waited < QUESTION * 2 {
+            return status.underway(ticket.partition, "reading the committed offset");
+        }
+        let hint = hanging_hint(waited, &self.shared.config);
+        let trouble = self.shared.reporter.trouble();
+        let reason = trouble.map_or_else(|| error.reason.clone(), |trouble| trouble.reason);
+        status.held(ticket.partition, format!("{reason}{hint}"));
+    }
+}
+
+impl Clients {
+    fn create(shared: &Recovering) -> Result<Self, Error> {
+        let Recovering { config, identity, reporter, .. } = shared;
+        let reader = kafka::reader(config, identity, reporter)?;
+        let native = kafka::watermarks(config, identity);
+        let ends = BaseConsumer::from_config_and_context(&native, Plain(reporter.clone()))?;
+        Ok(Self { reader, ends })
+    }
+
+    /// Returns where a log begins and ends, open transactions included.
+    pub(super) fn ends(
+        &self,
+        topic: &str,
+        partition: PartitionId,
+    ) -> Result<(Offset, Offset), Error> {
+        let (low, high) = self.ends.fetch_watermarks(topic, partition.0, QUESTION)?;
+        Ok((Offset(low), Offset(high)))
+    }
+}
+
+/// Returns the map without what lies before the log's start.
+fn cut(mut map: Map, start: Offset) -> Map {
+    map.unsettled.retain(|offset| *offset >= start);
+    map.next = map.next.max(start);
+    map
+}

@@ -1,0 +1,5 @@
+use super::*;
+
+mod health;
+mod logs;
+mod metrics;

@@ -1,0 +1,63 @@
+//! The limits of one run, and what becomes of its effects.
+//!
+//! One variable per field: `WORKFLOW_` and the field's name in upper case, but for `LLM_ON_ERROR`.
+
+use std::time::Duration;
+
+use serde::Deserialize;
+
+/// How one event is run.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default)]
+pub struct Config {
+    /// How long one attempt may take, the time in queues not counted. Default `300s`, as the original;
+    /// from 1 s to 24 h, and a bare number means seconds.
+    ///
+    /// At its end the run is dropped and its call to the model is closed. Too short, and long answers
+    /// are paid for and thrown away; too long, and a stuck model holds its permit.
+    #[serde(with = "humantime_serde")]
+    pub execution_timeout: Duration,
+    /// When a run goes on after a node that has an effect. Default `sync`.
+    pub durability: Durability,
+    /// The most supersteps of one run. Default `25`, as the graph engine's users know it; from 1 to
+    /// 10,000.
+    ///
+    /// The multi-agent graph takes seven. A graph that circles ends here with a `failure`.
+    pub recursion_limit: u32,
+    /// What an error of the model does to its run (`LLM_ON_ERROR`). Default `fail`.
+    #[serde(rename = "llm_on_error")]
+    pub on_error: OnError,
+}
+
+/// When a run goes on after a node that has an effect on the world or costs money.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Durability {
+    /// When the effect is committed to the journal: a crash never repeats it.
+    Sync,
+    /// At once, while the journal is written: a crash may repeat the last one.
+    Async,
+    /// At once, and nothing is written: a crash repeats all effects of the run.
+    Off,
+}
+
+/// What an error of the model does to its run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnError {
+    /// The run fails: it is tried again, then ends with a dead letter and a result that says so.
+    Fail,
+    /// The error is written into the agent's results and the run goes on to `success`, as the original.
+    Degrade,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            execution_timeout: Duration::from_secs(300),
+            durability: Durability::Sync,
+            recursion_limit: 25,
+            on_error: OnError::Fail,
+        }
+    }
+}

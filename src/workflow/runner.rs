@@ -1,0 +1,235 @@
+//! Runs one attempt of one job through the graph, under the limit on its own time.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::time::Instant;
+use tracing::{debug, info, warn};
+
+use crate::agents::{AgentError, AgentState, AgentUpdate, degraded};
+use crate::event::WorkflowEvent;
+use crate::graph::{Event, Graph, Observer, Options};
+use crate::journal::Effects;
+use crate::record::Position;
+use crate::retry::Disposition;
+use crate::telemetry::Metrics;
+
+use super::effects::{Recorder, Run};
+use super::error::{Error, Verdict};
+use super::graph::initial_state;
+use super::outcome::{Failed, Outcome, Press};
+use super::{Config, OnError};
+
+/// What a run needs of its event.
+#[derive(Debug, Clone)]
+pub struct Job {
+    /// The event.
+    pub event: Arc<WorkflowEvent>,
+    /// When its record was stamped, in milliseconds since the Unix epoch.
+    pub timestamp_ms: Option<i64>,
+}
+
+/// One attempt.
+#[derive(Debug)]
+pub struct Attempt {
+    /// Where the event lies.
+    pub position: Position,
+    /// The event.
+    pub job: Job,
+    /// The number of this attempt, from 1.
+    pub number: u32,
+    /// Whether a failure is final.
+    pub last: bool,
+    /// What earlier attempts have already done.
+    pub effects: Effects,
+}
+
+/// How an attempt ended.
+#[derive(Debug)]
+pub enum Finished {
+    /// The event is settled by this.
+    Done(Outcome),
+    /// It may be attempted again, no sooner than `after`.
+    Retry {
+        /// The error's stable code.
+        class: &'static str,
+        /// The least wait, as the other side asked.
+        after: Option<Duration>,
+    },
+}
+
+/// Runs attempts; shared by all of them.
+pub struct Runner {
+    graph: Graph<AgentState>,
+    config: Config,
+    model: String,
+    recorder: Recorder,
+    press: Arc<Press>,
+    metrics: Metrics,
+    watch: Option<Watch>,
+}
+
+/// Makes the observer of each attempt: observers are told what happens, not to whom.
+pub type Watch = Arc<dyn Fn(&Attempt) -> Box<dyn Observer<AgentState>> + Send + Sync>;
+
+/// What went wrong, and the state that was reached before.
+struct Failure {
+    error: Error,
+    partial: Option<AgentState>,
+}
+
+impl Runner {
+    /// Returns a runner of `graph`. `model` is what a degraded answer names as the model that did not answer.
+    #[must_use]
+    pub fn new(
+        graph: Graph<AgentState>,
+        config: Config,
+        model: String,
+        recorder: Recorder,
+        (press, metrics): (Arc<Press>, Metrics),
+    ) -> Self {
+        Self { graph, config, model, recorder, press, metrics, watch: None }
+    }
+
+    /// Lets the observers that `watch` makes see every step of every attempt.
+    #[must_use]
+    pub fn with_watch(self, watch: Option<Watch>) -> Self {
+        Self { watch, ..self }
+    }
+
+    /// Runs one attempt to its outcome, or to the wish for another attempt.
+    /// Dropping the future stops all of it, the call to the model included.
+    pub async fn attempt(&self, attempt: Attempt) -> Finished {
+        let begun = Instant::now();
+        let ended = self.run(&attempt, None).await;
+        let ended = match ended {
+            Err(failure) if self.degrades(&failure.error, attempt.last) => {
+                let stand_in = self.stand_in(&failure.error);
+                self.run(&attempt, stand_in).await
+            }
+            ended => ended,
+        };
+        let now = Timestamp::now();
+        let failure = match ended {
+            Ok(state) => match self.press.success(&attempt.job.event, state, now) {
+                Ok(outcome) => return self.done(outcome, begun),
+                Err(error) => Failure { error, partial: None },
+            },
+            Err(failure) => failure,
+        };
+        let verdict = failure.error.verdict();
+        match verdict.disposition {
+            Disposition::Retry { after } if !attempt.last => {
+                info!(class = verdict.class, error = %failure.error, "attempt failed; it will be repeated");
+                Finished::Retry { class: verdict.class, after }
+            }
+            Disposition::Retry { .. } | Disposition::Reject | Disposition::Stop => {
+                warn!(class = verdict.class, error = %failure.error, "run failed");
+                self.done(self.failed(&attempt, failure, verdict, now), begun)
+            }
+        }
+    }
+
+    async fn run(&self, attempt: &Attempt, stand_in: Option<AgentUpdate>) -> Result<AgentState, Failure> {
+        let Attempt { position, job, number, effects, .. } = attempt;
+        let effects = Run {
+            recorder: &self.recorder,
+            position: *position,
+            event_id: job.event.event_id,
+            attempt: *number,
+            done: effects,
+            degraded: stand_in,
+        };
+        let also = self.watch.as_ref().map(|watch| watch(attempt));
+        let figures = Figures { metrics: &self.metrics, also: also.as_deref() };
+        let options = Options::new()
+            .recursion_limit(self.config.recursion_limit)
+            .effects(&effects)
+            .observer(&figures);
+        let state = initial_state(&job.event);
+        let queue_time = state.queue_time.clone();
+        let limit = self.config.execution_timeout;
+        tokio::select! {
+            ended = self.graph.run(state, &options) => ended.map_err(|failure| Failure {
+                partial: Some(failure.state),
+                error: failure.error.into(),
+            }),
+            // Time in line for a model is not the run's own.
+            () = queue_time.expire(Instant::now(), limit) => {
+                Err(Failure { error: Error::Timeout { limit }, partial: None })
+            }
+        }
+    }
+
+    fn degrades(&self, error: &Error, last: bool) -> bool {
+        let final_failure = last || !matches!(error.verdict().disposition, Disposition::Retry { .. });
+        self.config.on_error == OnError::Degrade && final_failure && self.stand_in(error).is_some()
+    }
+
+    /// Returns the update that stands in for the model's answer, when the model is what failed.
+    fn stand_in(&self, error: &Error) -> Option<AgentUpdate> {
+        match error {
+            Error::Agent { source: source @ AgentError::Llm(_), .. } => {
+                Some(degraded(source, &self.model))
+            }
+            Error::Agent { .. }
+            | Error::Panic { .. }
+            | Error::Timeout { .. }
+            | Error::RecursionLimit(_)
+            | Error::Graph(_)
+            | Error::Effects(_)
+            | Error::ResultTooLarge { .. } => None,
+        }
+    }
+
+    fn failed(&self, attempt: &Attempt, failure: Failure, verdict: Verdict, now: Timestamp) -> Outcome {
+        let failed = Failed {
+            class: verdict.class,
+            status: verdict.status,
+            message: failure.error.to_string(),
+            attempts: attempt.number,
+            partial: failure.partial.map(AgentState::into_result),
+        };
+        self.press.failed(&attempt.job, attempt.position, failed, now)
+    }
+
+    fn done(&self, outcome: Outcome, begun: Instant) -> Finished {
+        if let Some(status) = outcome.status {
+            self.metrics.run(begun.elapsed(), status);
+            debug!(status, "run ended");
+        }
+        Finished::Done(outcome)
+    }
+}
+
+/// Counts what nodes do, and passes it on.
+struct Figures<'a> {
+    metrics: &'a Metrics,
+    also: Option<&'a dyn Observer<AgentState>>,
+}
+
+impl Observer<AgentState> for Figures<'_> {
+    fn on(&self, event: &Event<'_, AgentState>) {
+        match event {
+            Event::Updated { node, took, replayed: false, .. } => self.metrics.node(node, *took, true),
+            Event::Failed { node, took, .. } => self.metrics.node(node, *took, false),
+            Event::Input { .. }
+            | Event::Planned { .. }
+            | Event::Started { .. }
+            | Event::Updated { .. }
+            | Event::Retried { .. }
+            | Event::Applied { .. }
+            | Event::Done { .. } => {}
+        }
+        if let Some(also) = self.also {
+            also.on(event);
+        }
+    }
+}
+
+impl std::fmt::Debug for Runner {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Runner").field("config", &self.config).finish_non_exhaustive()
+    }
+}

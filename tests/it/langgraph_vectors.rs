@@ -1,0 +1,363 @@
+//! Agreement with recorded LangGraph runs: each row declares a graph in a neutral form, runs it, and says
+//! what LangGraph did. The form is translated to the public API here; the engine does the rest.
+//!
+//! Where the engine does better than LangGraph, the row's way is asked for explicitly: a router's error is
+//! settled before a resume, and a router without mapping drops unknown names itself. A join without
+//! sources is refused, whatever the row says.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use weir::graph::{
+    BuildError, Builder, END, Error, Graph, NodeOptions, Options, Problem, Retry, START, Status,
+    Targets, Thread,
+};
+
+#[path = "langgraph/neutral.rs"]
+mod neutral;
+
+use neutral::{Behaviour, Channels, Raised, SharedLog, Watch, items, text, with_log};
+
+#[test]
+fn langgraph_vectors_agree_through_the_public_api() {
+    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures");
+    let directory = std::env::var_os("WEIR_VECTORS").map_or(fixtures, Into::into);
+    let rows = std::fs::read_to_string(directory.join("langgraph_semantics.jsonl")).unwrap();
+    let rows = rows.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let rows: Vec<Value> = rows.filter(|row| row["meta"] != json!(true)).collect();
+
+    let differing: Vec<String> = rows.iter().filter_map(|row| check(row).err()).collect();
+
+    assert!(!rows.is_empty());
+    let (count, all) = (differing.len(), rows.len());
+    assert!(differing.is_empty(), "{count} of {all} rows differ:\n{}", differing.join("\n"));
+}
+
+/// Compares one row.
+fn check(row: &Value) -> Result<(), String> {
+    let (spec, expect) = (&row["graph"], &row["expect"]);
+    let differs = |what: &str, ours: &Value, theirs: &Value| {
+        Err(format!("{}: {what}\n  ours   {ours}\n  theirs {theirs}", row["name"]))
+    };
+    let log = SharedLog::default();
+    let graph = match build(spec, &log) {
+        Ok(graph) => graph,
+        Err(error) if matches!(error.problem(), Problem::EmptyJoin { .. }) => return Ok(()),
+        Err(error) => {
+            let op = error.call().map(|call| &spec["ops"][call]["op"]);
+            let ours = json!({
+                "phase": op.unwrap_or(&json!("compile")), "op_index": error.call(), "class": "ValueError",
+            });
+            let theirs = &expect["build_error"];
+            return if ours == *theirs { Ok(()) } else { differs("build", &ours, theirs) };
+        }
+    };
+    if !expect["build_error"].is_null() {
+        return differs("build", &Value::Null, &expect["build_error"]);
+    }
+    let mut thread = graph.thread(Channels::new(&spec["channels"]));
+    let mut row = Row { spec, log: &log, settled: BTreeSet::new() };
+    for (at, (run, theirs)) in items(&spec["runs"]).zip(items(&expect["runs"])).enumerate() {
+        if spec["checkpointer"] != json!(true) {
+            thread = graph.thread(Channels::new(&spec["channels"]));
+        }
+        let ours = row.run(&mut thread, run);
+        let racy = expect["racy_failure"] == json!(true) && !theirs["error"].is_null();
+        for (what, theirs) in theirs.as_object().into_iter().flatten() {
+            let (ours, what) = (&ours[what], what.as_str());
+            let agrees = match what {
+                "executions" if racy => same_but_last(ours, theirs),
+                "checkpoints" => without_unknown_next(ours, theirs) == *theirs,
+                "error" => ours["class"] == theirs["class"],
+                "state_after" | "next_after" | "pending_tasks" if racy => true,
+                _ => ours == theirs,
+            };
+            if !agrees {
+                return differs(&format!("run {at}, {what}"), ours, theirs);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Siblings that fail together: in the last superstep, LangGraph may have missed some.
+fn same_but_last(ours: &Value, theirs: &Value) -> bool {
+    let step = |(ours, theirs): (&Value, &Value)| {
+        let all: BTreeSet<String> = items(&ours["nodes"]).map(text).collect();
+        ours["step"] == theirs["step"]
+            && items(&theirs["nodes"]).all(|node| all.contains(&text(node)))
+    };
+    let pairs: Vec<(&Value, &Value)> = items(ours).zip(items(theirs)).collect();
+    let earlier = pairs.len().saturating_sub(1);
+    items(ours).count() == items(theirs).count()
+        && pairs.iter().take(earlier).all(|(ours, theirs)| ours == theirs)
+        && pairs.into_iter().all(step)
+}
+
+/// Our checkpoints, where theirs recorded what is next.
+fn without_unknown_next(ours: &Value, theirs: &Value) -> Value {
+    let mut ours = ours.clone();
+    for (ours, theirs) in ours.as_array_mut().into_iter().flatten().zip(items(theirs)) {
+        if theirs["next"].is_null() {
+            ours["next"] = Value::Null;
+        }
+    }
+    ours
+}
+
+fn build(spec: &Value, log: &SharedLog) -> Result<Graph<Channels>, BuildError> {
+    let name = |op: &Value| text(&op["name"]);
+    let nodes: Vec<String> =
+        items(&spec["ops"]).filter(|op| op["op"] == "add_node").map(name).collect();
+    let add = |builder: Builder<Channels>, op: &Value| match text(&op["op"]).as_str() {
+        "add_node" => {
+            let node = &spec["nodes"][text(&op["name"])];
+            builder.node_with(text(&op["name"]), Behaviour::new(node, log), treatment(node))
+        }
+        "add_edge" => builder.edge(text(&op["from"]), text(&op["to"])),
+        "add_join" => builder.join(items(&op["from"]).map(text), text(&op["to"])),
+        "set_entry_point" => builder.entry(text(&op["to"])),
+        "set_finish_point" => builder.finish(text(&op["from"])),
+        _ => {
+            let key = text(&op["key"]);
+            let label = op["label"].as_str().map_or_else(|| format!("by_{key}"), str::to_owned);
+            let targets = targets(op);
+            // Without a mapping, names are used as they are, and those of no node are dropped.
+            let free = (targets == Targets::any()).then(|| nodes.clone());
+            let seen = move |state: &Channels| route(state.view(&key), free.as_deref());
+            builder.conditional(text(&op["from"]), label, move |state| seen(state).into(), targets)
+        }
+    };
+    items(&spec["ops"]).fold(Graph::builder(), add).build()
+}
+
+fn treatment(node: &Value) -> NodeOptions<Channels> {
+    let mut options = NodeOptions::new();
+    if node["defer"] == json!(true) {
+        options = options.deferred();
+    }
+    if let Some(policy) = node["retry"].as_object() {
+        let attempts =
+            policy["max_attempts"].as_u64().and_then(|n| u32::try_from(n).ok()).unwrap_or(1);
+        let listed: Option<BTreeSet<String>> = policy
+            .get("retry_on")
+            .filter(|on| !on.is_null())
+            .map(|on| items(on).map(text).collect());
+        let worth = move |error: &Raised| match &listed {
+            Some(listed) => ancestry(&error.0).any(|class| listed.contains(class)),
+            None => is_retried_by_default(&error.0),
+        };
+        let (first, cap) = (Duration::from_millis(1), Duration::from_secs(1));
+        options = options.retry(Retry::exponential(attempts, first, cap).when(worth));
+    }
+    options
+}
+
+/// A Python exception's class and those it descends from, as far as rows name them.
+fn ancestry(class: &str) -> impl Iterator<Item = &str> {
+    let parent = match class {
+        "ConnectionError" | "TimeoutError" => Some("OSError"),
+        "KeyError" | "IndexError" => Some("LookupError"),
+        "ZeroDivisionError" | "OverflowError" => Some("ArithmeticError"),
+        "NotImplementedError" | "RecursionError" => Some("RuntimeError"),
+        _ => None,
+    };
+    [Some(class), parent, Some("Exception")].into_iter().flatten()
+}
+
+fn is_retried_by_default(class: &str) -> bool {
+    const NEVER: [&str; 8] = [
+        "ValueError",
+        "TypeError",
+        "ArithmeticError",
+        "LookupError",
+        "NameError",
+        "RuntimeError",
+        "OSError",
+        "ImportError",
+    ];
+    class == "ConnectionError" || !ancestry(class).any(|class| NEVER.contains(&class))
+}
+
+/// The mapping of a conditional, by the JSON texts of its keys. An empty one counts as none.
+fn targets(op: &Value) -> Targets {
+    let key = |key: &str| match op["json_keys"] == json!(true) {
+        true => serde_json::from_str::<Value>(key).unwrap_or_default().to_string(),
+        false => json!(key).to_string(),
+    };
+    let pairs: Vec<(String, String)> = match &op["mapping"] {
+        Value::Object(map) => map.iter().map(|(from, to)| (key(from), text(to))).collect(),
+        list => items(list).map(|to| (to.to_string(), text(to))).collect(),
+    };
+    if pairs.is_empty() { Targets::any() } else { pairs.into() }
+}
+
+/// What a router answers: with a mapping the JSON texts of the values, without one (`free`) node names.
+fn route(value: Option<&Value>, free: Option<&[String]>) -> Vec<String> {
+    let Some(value) = value else {
+        return vec!["absent".to_owned()];
+    };
+    let values = value.as_array().map_or(std::slice::from_ref(value), Vec::as_slice);
+    let Some(nodes) = free else {
+        return values.iter().map(Value::to_string).collect();
+    };
+    let invalid = |value: &Value| value.is_null() || *value == json!(START);
+    if values.iter().any(invalid) {
+        return vec![START.to_owned()];
+    }
+    values.iter().map(text).filter(|name| name == END || nodes.contains(name)).collect()
+}
+
+struct Row<'a> {
+    spec: &'a Value,
+    log: &'a SharedLog,
+    /// Nodes whose router's error was settled, with the superstep that was complete then.
+    settled: BTreeSet<(i64, String)>,
+}
+
+impl Row<'_> {
+    /// Runs once on the thread and reports as the row does.
+    fn run(&mut self, thread: &mut Thread<'_, Channels>, run: &Value) -> Value {
+        with_log(self.log, |log| {
+            log.executions.clear();
+            log.checkpoints.clear();
+            if !run["input"].is_null() {
+                log.answers.insert(START.to_owned(), run["input"].clone());
+            }
+        });
+        let watch = Watch(Arc::clone(self.log));
+        let limit = run["recursion_limit"].as_i64().unwrap_or(10_007);
+        let options =
+            Options::new().recursion_limit(u32::try_from(limit).unwrap_or(0)).observer(&watch);
+        let before = thread.state().writes;
+        let resumes = run["input"].is_null();
+        if resumes {
+            self.go_on_as_langgraph(thread);
+        }
+        let result = block_on(async {
+            match resumes {
+                true => thread.resume(&options).await,
+                false => thread.start(run["input"].clone(), &options).await,
+            }
+        });
+        let wrote = resumes || thread.state().writes > before;
+        let values = || json!(thread.state().values);
+        let mut report = json!({
+            "executions": self.executions(),
+            "checkpoints": with_log(self.log, |log| log.checkpoints.clone()),
+            "final": if result.is_ok() && wrote { values() } else { Value::Null },
+            "error": result.as_ref().err().map(|error| self.first(error, thread.also())),
+        });
+        match thread.preview() {
+            _ if thread.step() < -1 => report["state_after"] = json!({}),
+            Ok(state) => report["state_after"] = json!(state.values),
+            // Input that is no object is refused before it is written.
+            Err(Error::Invalid { field, .. }) if field.is_empty() => {
+                report["state_after"] = values()
+            }
+            Err(error) => report["state_unreadable"] = json!(class(&error)),
+        }
+        let tasks = self.tasks(thread, result.is_err());
+        let next = tasks
+            .iter()
+            .filter(|task| task["has_result"] == json!(false))
+            .map(|task| &task["name"]);
+        report["next_after"] = next.cloned().collect();
+        report["pending_tasks"] = json!(tasks);
+        report
+    }
+
+    /// Takes a node whose router failed as done if it wrote anything, and runs it again if not.
+    fn go_on_as_langgraph(&mut self, thread: &mut Thread<'_, Channels>) {
+        for pending in thread.pending() {
+            if pending.status == Status::Unrouted {
+                let found = if self.wrote(&pending.node) {
+                    self.settled.insert((thread.step(), pending.node.to_string()));
+                    thread.settle(&pending.node)
+                } else {
+                    thread.rerun(&pending.node)
+                };
+                assert!(found, "{} is unrouted", pending.node);
+            }
+        }
+    }
+
+    fn executions(&self) -> Value {
+        let mut steps = BTreeMap::<i64, Vec<String>>::new();
+        for (step, node) in with_log(self.log, |log| log.executions.clone()) {
+            steps.entry(step).or_default().push(node);
+        }
+        let step = |(step, mut nodes): (i64, Vec<String>)| {
+            nodes.sort_unstable();
+            json!({ "step": step, "nodes": nodes })
+        };
+        steps.into_iter().map(step).collect()
+    }
+
+    fn tasks(&self, thread: &Thread<'_, Channels>, failed: bool) -> Vec<Value> {
+        let task = |pending: weir::graph::Pending| {
+            let (has_error, has_result) = match pending.status {
+                // Input that could not be taken fails as the start's own error.
+                Status::Waiting => (failed && *pending.node == *START, false),
+                Status::Done => {
+                    (self.settled.contains(&(thread.step(), pending.node.to_string())), true)
+                }
+                Status::Failed => (true, false),
+                Status::Unrouted => (true, self.wrote(&pending.node)),
+            };
+            json!({ "name": &*pending.node, "has_error": has_error, "has_result": has_result })
+        };
+        thread.pending().into_iter().map(task).collect()
+    }
+
+    /// The error of the node that failed first. We report the first in name order.
+    fn first(&self, error: &Error<Raised>, also: &[Error<Raised>]) -> Value {
+        let finished = with_log(self.log, |log| log.finished.clone());
+        let when = |error: &&Error<Raised>| error.node().and_then(|node| finished.get(node));
+        let first = std::iter::once(error).chain(also).min_by_key(when);
+        json!({ "class": class(first.unwrap_or(error)) })
+    }
+
+    /// Whether a node whose router failed had written something before: to a channel, or along an edge.
+    fn wrote(&self, node: &str) -> bool {
+        let channel = |key: &String| !self.spec["channels"][key].is_null();
+        let answer = with_log(self.log, |log| log.answers.get(node).cloned().unwrap_or_default());
+        let leads = |op: &Value| match text(&op["op"]).as_str() {
+            "add_edge" | "set_entry_point" => op["from"].as_str().unwrap_or(START) == node,
+            "add_join" => items(&op["from"]).any(|from| *from == json!(node)),
+            _ => false,
+        };
+        answer.as_object().is_some_and(|answer| answer.keys().any(channel))
+            || items(&self.spec["ops"]).any(|op| leads(op) && op["to"] != json!(END))
+    }
+}
+
+/// The Python class that stands for one of our errors.
+fn class(error: &Error<Raised>) -> String {
+    let class = match error {
+        Error::Node { source: Raised(class), .. } => class,
+        Error::Invalid { reason, .. } => reason,
+        Error::Conflict { .. } => "InvalidUpdateError",
+        Error::RecursionLimit { limit: 0, .. } => "ValueError",
+        Error::RecursionLimit { .. } => "GraphRecursionError",
+        Error::NothingToResume => "EmptyInputError",
+        Error::Route { target, .. } if *target == *START => "ValueError",
+        Error::Route { target, .. } if target.starts_with(['[', '{']) => "TypeError",
+        Error::Route { .. } => "KeyError",
+        Error::Panic { .. }
+        | Error::Timeout { .. }
+        | Error::Cancelled { .. }
+        | Error::Deadline { .. }
+        | Error::Effects { .. } => "none of theirs",
+    };
+    class.to_owned()
+}
+
+fn block_on<T>(future: impl Future<Output = T>) -> T {
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    #[expect(clippy::expect_used, reason = "a test that gets no runtime has nothing to say")]
+    runtime.enable_time().start_paused(true).build().expect("a runtime").block_on(future)
+}
