@@ -56,7 +56,10 @@ impl Record {
     /// Returns what holding this record costs, in bytes: key, value and headers.
     #[must_use]
     pub fn size(&self) -> usize {
-        let headers = self.headers.iter().map(|(name, value)| name.len() + value.as_ref().map_or(0, Bytes::len));
+        let headers = self
+            .headers
+            .iter()
+            .map(|(name, value)| name.len() + value.as_ref().map_or(0, Bytes::len));
         self.key.as_ref().map_or(0, Bytes::len)
             + self.value.as_ref().map_or(0, Bytes::len)
             + headers.sum::<usize>()

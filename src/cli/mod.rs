@@ -1,24 +1,27 @@
 //! The commands: what a person or an init system types.
-//! Data goes to stdout, talk to stderr; exit codes are those of sysexits.
-
-#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command line talks by these")]
+//!
+//! Data goes to stdout, talk to stderr; exit codes are those of sysexits. What a command needs of the world it gets from
+//! the other rooms: this one parses, shows and counts.
 
 use std::ffi::OsString;
-use std::net::SocketAddr;
 use std::process::ExitCode;
 
-use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
+use clap::{CommandFactory, Parser, Subcommand};
 
-use crate::config::{self, Config};
+use crate::config::{self, Config, Warning};
 
 mod check;
 mod dev;
+mod draft;
 mod exit;
 mod publish;
 mod run;
+mod scripted_model;
 mod small;
+mod terminal;
 
 use exit::Exit;
+use terminal::{fail, say};
 
 /// The variables of the process's environment.
 type Vars = Vec<(OsString, OsString)>;
@@ -33,17 +36,7 @@ Examples:
 Settings are environment variables; `weir check` lists them with their values,
 docs/configuration.md explains each.";
 
-const RUN_EXAMPLES: &str = "\
-Examples:
-  KAFKA_BOOTSTRAP_SERVERS=kafka:9092 OLLAMA_BASE_URL=http://ollama:11434 weir run
-  LOG_FORMAT=json LOG_LEVEL=debug weir run
-
-SIGTERM and SIGINT drain: running work may finish within SHUTDOWN_GRACE. A second signal aborts.
-
-Exit codes: 0 drained and everything committed; 70 internal error; 75 another process has this
-identity, or the last transaction could not be committed; 78 wrong configuration.";
-
-/// Runs agent workflows from a Kafka topic: every event ends in exactly one committed result.
+/// Runs agent workflows from a Kafka topic: every event ends in exactly one committed result
 #[derive(Debug, Parser)]
 #[command(name = "weir", version, about, after_help = EXAMPLES)]
 struct Arguments {
@@ -54,7 +47,7 @@ struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run the daemon (the default)
-    #[command(after_help = RUN_EXAMPLES)]
+    #[command(after_help = run::EXAMPLES)]
     Run,
     /// Try it without Kafka: an embedded broker, sample events, their way through the graph
     Dev(dev::Arguments),
@@ -65,35 +58,13 @@ enum Command {
     /// Ask a running weir whether it is ready; for containers
     Healthcheck(small::Healthcheck),
     /// Print the workflow's graph
-    Graph(small::GraphArguments),
+    Graph(small::Graph),
     /// Print the JSON Schema of what goes over the wire
-    Schema {
-        /// Which one
-        what: SchemaName,
-    },
+    Schema(small::Schema),
     /// Serve a scripted model that speaks Ollama's API; for demonstrations without a model
-    ScriptedModel {
-        /// Where to listen
-        #[arg(long, default_value = "127.0.0.1:11434", value_name = "HOST:PORT")]
-        addr: SocketAddr,
-    },
+    ScriptedModel(scripted_model::Arguments),
     /// Print a completion script for a shell
-    #[command(after_help = "Examples:\n  weir completions bash > /etc/bash_completion.d/weir")]
-    Completions {
-        /// Which shell
-        shell: clap_complete::Shell,
-    },
-}
-
-/// What has a schema.
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum SchemaName {
-    /// What comes in.
-    Event,
-    /// What goes out.
-    Result,
-    /// What did not succeed.
-    DeadLetter,
+    Completions(small::Completions),
 }
 
 /// Runs the command that `args` name, in the environment `vars`.
@@ -113,35 +84,33 @@ pub fn main(
     let vars: Vars = vars.collect();
     match arguments.command.unwrap_or(Command::Run) {
         Command::Run => run::run(vars),
-        Command::Dev(arguments) => dev::run(arguments, vars),
-        Command::Check(arguments) => check::run(arguments, vars),
-        Command::Publish(arguments) => publish::run(arguments, vars),
-        Command::Healthcheck(arguments) => small::healthcheck(arguments, vars),
-        Command::Graph(arguments) => small::graph(arguments),
-        Command::Schema { what } => small::schema(what),
-        Command::ScriptedModel { addr } => small::scripted_model(addr),
-        Command::Completions { shell } => {
-            clap_complete::generate(shell, &mut Arguments::command(), "weir", &mut std::io::stdout());
-            Exit::Ok
-        }
+        Command::Dev(arguments) => dev::run(&arguments, vars),
+        Command::Check(arguments) => check::run(&arguments, vars),
+        Command::Publish(arguments) => publish::run(&arguments, vars),
+        Command::Healthcheck(arguments) => small::healthcheck(&arguments, vars),
+        Command::Graph(arguments) => small::graph(&arguments),
+        Command::Schema(arguments) => small::schema(&arguments),
+        Command::ScriptedModel(arguments) => scripted_model::run(&arguments),
+        Command::Completions(arguments) => small::completions(&arguments, Arguments::command()),
     }
     .into()
 }
 
-/// Loads the configuration; says everything that is wrong with it at once.
+/// Reads the configuration; says everything that is wrong with it at once.
+fn read(vars: Vars) -> Result<(Config, Vec<Warning>), Exit> {
+    config::load(vars).map_err(|problems| {
+        say(problems);
+        Exit::Config
+    })
+}
+
+/// Reads the configuration, and says also what is odd about it.
 fn load(vars: Vars) -> Result<Config, Exit> {
-    match config::load(vars.into_iter()) {
-        Ok((config, warnings)) => {
-            for warning in warnings {
-                eprintln!("warning: {warning}");
-            }
-            Ok(config)
-        }
-        Err(problems) => {
-            eprintln!("{problems}");
-            Err(Exit::Config)
-        }
+    let (config, warnings) = read(vars)?;
+    for warning in warnings {
+        say(format_args!("warning: {warning}"));
     }
+    Ok(config)
 }
 
 /// Runs a command's future on a runtime of its own.
@@ -154,8 +123,8 @@ fn block_on(command: impl Future<Output = Exit>) -> Exit {
             exit
         }
         Err(error) => {
-            eprintln!("error: start the runtime: {error}");
-            Exit::Internal
+            fail(format_args!("start the runtime: {error}"));
+            Exit::System
         }
     }
 }

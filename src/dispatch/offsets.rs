@@ -79,21 +79,18 @@ impl Tracker {
         journaled: impl IntoIterator<Item = (Offset, Offset)>,
         journal_end: Offset,
     ) -> Self {
-        let mut firsts = BTreeMap::new();
+        let restored = VecDeque::from(map.unsettled);
+        let mut first_records = BTreeMap::new();
         for (event, record) in journaled {
-            let first = firsts.entry(event).or_insert(record);
-            *first = record.min(*first);
+            if event >= map.next || restored.binary_search(&event).is_ok() {
+                let first = first_records.entry(event).or_insert(record);
+                *first = record.min(*first);
+            }
         }
-        let ahead = firsts.split_off(&map.next);
-        let restored = map
-            .unsettled
-            .into_iter()
-            .map(|offset| (offset, firsts.get(&offset).copied()))
-            .collect();
         Self {
-            open: BTreeMap::new(),
+            open: VecDeque::new(),
             restored,
-            ahead,
+            journaled: first_records,
             start: base,
             received_to: base,
             restored_to: map.next,
@@ -114,17 +111,16 @@ impl Tracker {
         if offset < self.received_to {
             return Received::Repeated;
         }
-        self.received_to = offset.next();
         self.pass(offset);
-        if let Some(first) = self.restored.remove(&offset) {
-            self.open.insert(offset, first);
+        self.received_to = offset.next();
+        if self.restored.pop_front_if(|first| *first == offset).is_some() {
+            self.open.push_back(offset);
             return Received::Restored;
         }
         if offset < self.restored_to {
             return Received::Settled;
         }
-        let first = self.ahead.remove(&offset);
-        self.open.insert(offset, first);
+        self.open.push_back(offset);
         Received::New
     }
 
@@ -135,9 +131,8 @@ impl Tracker {
     #[must_use]
     pub fn has_room_for(&self, offset: Offset) -> bool {
         let known = offset < self.restored_to;
-        let spans =
-            self.open.first_key_value().map_or(0, |(first, _)| offset.0.saturating_sub(first.0));
-        known || (self.open.len() < Map::UNSETTLED_MAX && spans < Map::SPAN_MAX)
+        let span = self.open.front().map_or(0, |first| offset.0.saturating_sub(first.0));
+        known || (self.open.len() < Map::UNSETTLED_MAX && span < Map::SPAN_MAX)
     }
 
     /// Returns what to commit when the offsets in `settling` settle with it. Changes nothing.
@@ -146,20 +141,21 @@ impl Tracker {
     /// found it until all that was restored has been received again.
     #[must_use]
     pub fn snapshot(&self, settling: &BTreeSet<Offset>) -> Snapshot {
-        let mut settling = settling.iter().peekable();
-        let mut unsettled = Vec::with_capacity(self.unsettled());
-        let mut journal_base = self.journal_end;
-        for (offset, first) in self.open.iter().chain(&self.restored) {
-            while settling.next_if(|settling| *settling < offset).is_some() {}
-            if settling.next_if_eq(&offset).is_none() {
-                unsettled.push(*offset);
-                journal_base = journal_base.min(first.unwrap_or(journal_base));
-            }
-        }
+        let unfinished = self.journaled.iter().filter(|(event, _)| !settling.contains(event));
+        let first_record = unfinished.map(|(_, record)| *record).min();
+        let mut journal_base = first_record.unwrap_or(self.journal_end);
         if self.is_restoring() {
             journal_base = journal_base.min(self.restored_journal_base);
         }
-        journal_base = self.ahead.values().copied().fold(journal_base, Offset::min);
+
+        let mut settling = settling.iter().peekable();
+        let mut unsettled = Vec::with_capacity(self.unsettled());
+        for offset in self.open.iter().chain(&self.restored) {
+            while settling.next_if(|settling| *settling < offset).is_some() {}
+            if settling.next_if_eq(&offset).is_none() {
+                unsettled.push(*offset);
+            }
+        }
         let next = self.next();
         Snapshot {
             watermark: unsettled.first().copied().unwrap_or(next),
@@ -178,12 +174,15 @@ impl Tracker {
     ) {
         for (event, record) in journaled {
             self.journal_end = self.journal_end.max(record.next());
-            if let Some(first) = self.open.get_mut(event) {
-                first.get_or_insert(*record);
+            if self.open.binary_search(event).is_ok() {
+                self.journaled.entry(*event).or_insert(*record);
             }
         }
         for offset in settled {
-            self.open.remove(offset);
+            if let Ok(at) = self.open.binary_search(offset) {
+                self.open.remove(at);
+                self.journaled.remove(offset);
+            }
         }
     }
 
@@ -196,8 +195,8 @@ impl Tracker {
     /// Returns the offset to commit if nothing more settles.
     #[must_use]
     pub fn watermark(&self) -> Offset {
-        let first = self.open.first_key_value().or_else(|| self.restored.first_key_value());
-        first.map_or_else(|| self.next(), |(offset, _)| *offset)
+        let first = self.open.front().or_else(|| self.restored.front());
+        first.copied().unwrap_or_else(|| self.next())
     }
 
     /// Returns one past the highest offset received in this life or an earlier one.
@@ -226,12 +225,12 @@ impl Tracker {
 
     /// Drops what should have been received before `offset`.
     fn pass(&mut self, offset: Offset) {
-        while let Some(entry) = self.restored.first_entry().filter(|entry| *entry.key() < offset) {
-            entry.remove();
+        while self.restored.pop_front_if(|first| *first < offset).is_some() {
             self.gone += 1;
         }
-        while let Some(entry) = self.ahead.first_entry().filter(|entry| *entry.key() < offset) {
-            entry.remove();
+        while let Some((event, _)) = self.journaled.range(self.received_to..offset).next() {
+            let event = *event;
+            self.journaled.remove(&event);
         }
     }
 }

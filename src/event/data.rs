@@ -6,7 +6,8 @@ use serde_json::Value;
 
 use super::json::{Container, Reader, Syntax, Token, Tree};
 
-/// The object in `payload.data`, as the client wrote it: the dialect's text, checked, not yet taken apart.
+/// The object in `payload.data`, as the client wrote it: the dialect's text, checked, not yet taken
+/// apart.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Data {
     text: Box<str>,
@@ -24,13 +25,15 @@ impl Data {
         self.text.len()
     }
 
-    /// Returns it as plain JSON holds it, numbers as [`WorkflowEvent::task`](super::WorkflowEvent::task) says.
+    /// Returns it as plain JSON holds it, numbers as
+    /// [`WorkflowEvent::task`](super::WorkflowEvent::task) says.
     #[must_use]
     pub fn to_value(&self) -> Value {
         self.tree().to_value()
     }
 
-    /// Returns it as compact JSON: repeated keys settled, integers exact, null for numbers that are not finite.
+    /// Returns it as compact JSON: repeated keys settled, integers exact, null for numbers that are
+    /// not finite.
     #[must_use]
     pub fn normal_text(&self) -> String {
         let mut out = String::with_capacity(self.text.len());

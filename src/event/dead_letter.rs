@@ -1,7 +1,8 @@
 //! What becomes of an event that did not succeed: the record of the dead-letter topic.
 //!
-//! It always fits. Whole if it can be; else the payload is cut first, then the texts that a client may have made
-//! long. Nothing is cut silently: `original.truncated` says so, and `source` where the whole record lies.
+//! It always fits. Whole if it can be; else the payload is cut first, then the texts that a client
+//! may have made long. Nothing is cut silently: `original.truncated` says so, and `source` where
+//! the whole record lies.
 
 use std::borrow::Cow;
 
@@ -70,17 +71,23 @@ impl<'a> Origin<'a> {
     #[must_use]
     pub fn of(topic: &'a str, record: &Record) -> Self {
         let position = record.position;
-        Self { topic, partition: position.partition, offset: position.offset, timestamp_ms: record.timestamp_ms }
+        Self {
+            topic,
+            partition: position.partition,
+            offset: position.offset,
+            timestamp_ms: record.timestamp_ms,
+        }
     }
 }
 
 impl DeadLetter<'_> {
     /// Writes it as compact JSON of at most `limit` bytes; a limit below 2 KiB counts as 2 KiB.
     ///
-    /// An accepted event stands in `original_event` in its normal form. Of a refused record that field holds the
-    /// value if that is an object which plain JSON can carry, and `original` the value as it came: as text, or in
-    /// base64 if it is not UTF-8. What does not fit is cut: `payload.data` of an event becomes null, which no
-    /// consumer takes for an event, and `original` holds the beginning of the text.
+    /// An accepted event stands in `original_event` in its normal form. Of a refused record that
+    /// field holds the value if that is an object which plain JSON can carry, and `original` the
+    /// value as it came: as text, or in base64 if it is not UTF-8. What does not fit is cut:
+    /// `payload.data` of an event becomes null, which no consumer takes for an event, and
+    /// `original` holds the beginning of the text.
     #[must_use]
     pub fn encode(&self, limit: usize) -> Bytes {
         let limit = limit.max(LIMIT_MIN);
@@ -101,7 +108,8 @@ impl DeadLetter<'_> {
         event_id.map(|id| id.to_string().into())
     }
 
-    /// Returns the record's headers, for consumers that sort letters without reading them. All are text.
+    /// Returns the record's headers, for consumers that sort letters without reading them. All are
+    /// text.
     #[must_use]
     pub fn headers(&self) -> Vec<(String, Bytes)> {
         let origin = self.origin;
@@ -113,7 +121,10 @@ impl DeadLetter<'_> {
             ("weir.original.timestamp", origin.timestamp_ms.map(|time| time.to_string())),
             ("weir.attempts", Some(self.attempts.to_string())),
         ];
-        headers.into_iter().filter_map(|(name, text)| Some((name.to_owned(), text?.into()))).collect()
+        headers
+            .into_iter()
+            .filter_map(|(name, text)| Some((name.to_owned(), text?.into())))
+            .collect()
     }
 
     fn whole_event(&self, event: &WorkflowEvent, limit: usize) -> Option<String> {
@@ -147,7 +158,8 @@ impl DeadLetter<'_> {
             let original = record_json(value.as_deref(), room_for_value);
             self.letter(&event, Some(&original), &room)
         };
-        // One byte more, because `false` is longer than `true`: the value may fit whole where the message did not.
+        // One byte more, because `false` is longer than `true`: the value may fit whole where the
+        // message did not.
         let frame = letter(0).len() + 1;
         letter(limit.saturating_sub(frame))
     }
@@ -159,8 +171,12 @@ impl DeadLetter<'_> {
             .json("traceback", "null")
             .end();
         let (workflow_id, workflow_run_id) = match self.original {
-            Original::Event(event) => (Some(event.workflow_id.as_str()), Some(event.workflow_run_id.as_str())),
-            Original::Refused { ids, .. } => (ids.workflow_id.as_deref(), ids.workflow_run_id.as_deref()),
+            Original::Event(event) => {
+                (Some(event.workflow_id.as_str()), Some(event.workflow_run_id.as_str()))
+            }
+            Original::Refused { ids, .. } => {
+                (ids.workflow_id.as_deref(), ids.workflow_run_id.as_deref())
+            }
         };
         let context = Object::new()
             .optional("workflow_id", workflow_id.map(|id| room.text(id)).as_deref())
@@ -221,7 +237,8 @@ fn shortened(text: &str, room: usize) -> Cow<'_, str> {
     Cow::Owned(format!("{beginning}{ELLIPSIS}"))
 }
 
-/// Returns a record's value as JSON that says how it is encoded, taking at most `room` bytes for the value itself.
+/// Returns a record's value as JSON that says how it is encoded, taking at most `room` bytes for
+/// the value itself.
 fn record_json(value: Option<&[u8]>, room: usize) -> String {
     let (encoding, shown, left_out) = match value.map(|value| (value, str::from_utf8(value))) {
         None => ("utf-8", None, 0),
@@ -248,7 +265,12 @@ fn plain_object(value: &[u8]) -> Option<String> {
     let mut out = String::new();
     match tree {
         Tree::Object(_) if tree.is_plain() => tree.push(&mut out),
-        Tree::Object(_) | Tree::Null | Tree::Bool(_) | Tree::Number(_) | Tree::Text(_) | Tree::Array(_) => {
+        Tree::Object(_)
+        | Tree::Null
+        | Tree::Bool(_)
+        | Tree::Number(_)
+        | Tree::Text(_)
+        | Tree::Array(_) => {
             return None;
         }
     }

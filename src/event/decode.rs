@@ -6,7 +6,8 @@ use uuid::Uuid;
 
 use super::json::{Container, Number, Reader, Syntax, Text, Token};
 use super::{
-    Data, Environment, EventType, Fault, FaultKind, Ids, InvalidEvent, Source, Stage, Timestamp, WorkflowEvent,
+    Data, Environment, EventType, Fault, FaultKind, Ids, InvalidEvent, Source, Stage, Timestamp,
+    WorkflowEvent,
 };
 use crate::record::Record;
 
@@ -26,15 +27,19 @@ const NAMESPACE: Uuid = Uuid::from_u128(0x5b0f_6c3e_8a52_4d7b_9f14_2e60_c7d1_a98
 const VERSION: &str = "1.0";
 
 impl Defaults {
-    /// Derives both from the record, so that it gets the same each time it is read: the id from topic, partition and
-    /// offset (UUID version 5), the time from the record's own, or the Unix epoch where it has none.
+    /// Derives both from the record, so that it gets the same each time it is read: the id from
+    /// topic, partition and offset (UUID version 5), the time from the record's own, or the Unix
+    /// epoch where it has none.
     #[must_use]
     pub fn of(topic: &str, record: &Record) -> Self {
         let position = record.position;
         let name = format!("{topic}/{}/{}", position.partition, position.offset);
         Self {
             event_id: Uuid::new_v5(&NAMESPACE, name.as_bytes()),
-            timestamp: record.timestamp_ms.and_then(Timestamp::from_millis).unwrap_or(Timestamp::UNIX_EPOCH),
+            timestamp: record
+                .timestamp_ms
+                .and_then(Timestamp::from_millis)
+                .unwrap_or(Timestamp::UNIX_EPOCH),
         }
     }
 }
@@ -103,8 +108,8 @@ enum Section<T> {
 }
 
 impl<'a> Fields<'a> {
-    /// Reads a document to its end or to its first fault; what stands before a fault is kept. Says whether the
-    /// document is an object.
+    /// Reads a document to its end or to its first fault; what stands before a fault is kept. Says
+    /// whether the document is an object.
     fn read(text: &'a str) -> (Self, Result<bool, Syntax>) {
         let mut fields = Self::default();
         let outcome = fields.read_document(&mut Reader::new(text));
@@ -145,22 +150,29 @@ impl<'a> Fields<'a> {
 
     fn to_event(&self, defaults: &Defaults) -> Result<WorkflowEvent, InvalidEvent> {
         let mut faults = Faults(Vec::new());
-        let event_id = faults.sift("event_id", self.event_id.map_or(Ok(defaults.event_id), Scalar::uuid));
+        let event_id =
+            faults.sift("event_id", self.event_id.map_or(Ok(defaults.event_id), Scalar::uuid));
         let event_type = faults.sift("event_type", given(self.event_type).and_then(event_type));
-        let timestamp =
-            faults.sift("timestamp", self.timestamp.map_or(Ok(defaults.timestamp), Scalar::timestamp));
+        let timestamp = faults
+            .sift("timestamp", self.timestamp.map_or(Ok(defaults.timestamp), Scalar::timestamp));
         let source = faults.sift("source", given(self.source).and_then(source));
-        let workflow_id = faults.sift("workflow_id", given(self.workflow_id).and_then(Scalar::text));
-        let workflow_run_id = faults.sift("workflow_run_id", given(self.workflow_run_id).and_then(Scalar::text));
+        let workflow_id =
+            faults.sift("workflow_id", given(self.workflow_id).and_then(Scalar::text));
+        let workflow_run_id =
+            faults.sift("workflow_run_id", given(self.workflow_run_id).and_then(Scalar::text));
         let payload = faults.sift("payload", given(self.payload).and_then(Section::object));
-        let data =
-            payload.and_then(|payload| faults.sift("payload.data", given(payload.data).and_then(Section::object)));
+        let data = payload.and_then(|payload| {
+            faults.sift("payload.data", given(payload.data).and_then(Section::object))
+        });
         let metadata = faults.sift("metadata", given(self.metadata).and_then(Section::object));
         let environment = metadata.and_then(|metadata| {
             faults.sift("metadata.environment", given(metadata.environment).and_then(environment))
         });
         let version = metadata.and_then(|metadata| {
-            faults.sift("metadata.version", metadata.version.map_or(Ok(Cow::Borrowed(VERSION)), Scalar::text))
+            faults.sift(
+                "metadata.version",
+                metadata.version.map_or(Ok(Cow::Borrowed(VERSION)), Scalar::text),
+            )
         });
         let event = || {
             Some(WorkflowEvent {
@@ -175,7 +187,11 @@ impl<'a> Fields<'a> {
                 version: version?.into_owned(),
             })
         };
-        event().ok_or_else(|| InvalidEvent { stage: Stage::Schema, faults: faults.0, ids: self.ids() })
+        event().ok_or_else(|| InvalidEvent {
+            stage: Stage::Schema,
+            faults: faults.0,
+            ids: self.ids(),
+        })
     }
 }
 
@@ -236,7 +252,9 @@ impl<'a> Scalar<'a> {
     fn timestamp(self) -> Result<Timestamp, Wrong> {
         let timestamp = match self {
             Self::Text(text) => Timestamp::parse(&text.value()),
-            Self::Number(Number::Integer(text)) => text.parse().ok().and_then(Timestamp::from_integer),
+            Self::Number(Number::Integer(text)) => {
+                text.parse().ok().and_then(Timestamp::from_integer)
+            }
             Self::Number(Number::Float(text)) => text.parse().ok().and_then(Timestamp::from_float),
             Self::Number(Number::NonFinite) => None,
             Self::Other => return Err((FaultKind::Type, "is neither a string nor a number")),
@@ -246,7 +264,8 @@ impl<'a> Scalar<'a> {
 }
 
 impl<T> Section<T> {
-    /// Reads a value: an object by `read`, which starts behind its bracket and ends behind the closing one.
+    /// Reads a value: an object by `read`, which starts behind its bracket and ends behind the
+    /// closing one.
     fn read<'a>(
         reader: &mut Reader<'a>,
         read: impl FnOnce(&mut Reader<'a>) -> Result<T, Syntax>,
@@ -257,9 +276,12 @@ impl<T> Section<T> {
                 reader.rest()?;
                 Self::Other
             }
-            Token::Close | Token::Key(_) | Token::Text(_) | Token::Number(_) | Token::Bool(_) | Token::Null => {
-                Self::Other
-            }
+            Token::Close
+            | Token::Key(_)
+            | Token::Text(_)
+            | Token::Number(_)
+            | Token::Bool(_)
+            | Token::Null => Self::Other,
         })
     }
 
@@ -291,7 +313,8 @@ fn event_type(field: Scalar<'_>) -> Result<EventType, Wrong> {
 }
 
 fn source(field: Scalar<'_>) -> Result<Source, Wrong> {
-    Source::named(&field.text()?).ok_or((FaultKind::Choice, "is none of airflow, langgraph, fastapi"))
+    Source::named(&field.text()?)
+        .ok_or((FaultKind::Choice, "is none of airflow, langgraph, fastapi"))
 }
 
 fn environment(field: Scalar<'_>) -> Result<Environment, Wrong> {

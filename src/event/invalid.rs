@@ -6,7 +6,8 @@ use uuid::Uuid;
 
 use super::Syntax;
 
-/// A record that is no event. Its text is short whatever the record holds: it names fields, never values.
+/// A record that is no event. Its text is short whatever the record holds: it names fields, never
+/// values.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{stage}{}", Listed(faults))]
 pub struct InvalidEvent {

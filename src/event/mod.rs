@@ -1,5 +1,5 @@
-//! What a record means: bytes become a [`WorkflowEvent`] or an [`InvalidEvent`], and what weir answers
-//! becomes bytes, a [`WorkflowResult`] or a [`DeadLetter`].
+//! What a record means: bytes become a [`WorkflowEvent`] or an [`InvalidEvent`], and what weir
+//! answers becomes bytes, a [`WorkflowResult`] or a [`DeadLetter`].
 //!
 //! Decoding is a function of the bytes and the [`Defaults`] alone: no clock, no random number, so a
 //! record that is read twice means the same twice. It is linear in the bytes, needs no stack in

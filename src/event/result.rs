@@ -54,7 +54,8 @@ impl WorkflowResult {
         object.end().into()
     }
 
-    /// Returns the record's key: the correlation id as text, so that the results of one event stay together.
+    /// Returns the record's key: the correlation id as text, so that the results of one event stay
+    /// together.
     #[must_use]
     pub fn key(&self) -> Bytes {
         self.correlation_id.to_string().into()

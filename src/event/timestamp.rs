@@ -1,18 +1,20 @@
-//! A moment as an event tells it: a date and a time of day, with the zone's offset if one was given.
+//! A moment as an event tells it: a date and a time of day, with the zone's offset if one was
+//! given.
 
 use std::fmt;
 
 use jiff::tz::Offset;
 use jiff::{SignedDuration, civil};
 
-/// Beyond this a number counts milliseconds, not seconds: 2603-10-11 read one way, 1970-08-20 the other.
+/// Beyond this a number counts milliseconds, not seconds: 2603-10-11 read one way, 1970-08-20 the
+/// other.
 const SECONDS_MAX: f64 = 20_000_000_000.0;
 
 /// A date and time, years 1 to 9999, to the microsecond.
 ///
-/// What came without a zone stays without: nobody knows which moment it is, so it is not turned into one.
-/// Prints as `YYYY-MM-DDTHH:MM:SS`, then six digits of fraction if they are not all zero, then `+HH:MM` if there is
-/// a zone; UTC is `+00:00`.
+/// What came without a zone stays without: nobody knows which moment it is, so it is not turned
+/// into one. Prints as `YYYY-MM-DDTHH:MM:SS`, then six digits of fraction if they are not all zero,
+/// then `+HH:MM` if there is a zone; UTC is `+00:00`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Timestamp {
     local: civil::DateTime,
@@ -24,13 +26,15 @@ impl Timestamp {
     pub const UNIX_EPOCH: Self =
         Self { local: civil::DateTime::constant(1970, 1, 1, 0, 0, 0, 0), offset_minutes: Some(0) };
 
-    /// Returns the moment `milliseconds` after the Unix epoch, in UTC; `None` outside the years 1 to 9999.
+    /// Returns the moment `milliseconds` after the Unix epoch, in UTC; `None` outside the years 1
+    /// to 9999.
     #[must_use]
     pub fn from_millis(milliseconds: i64) -> Option<Self> {
         Self::from_epoch(milliseconds.div_euclid(1000), milliseconds.rem_euclid(1000) * 1000)
     }
 
-    /// Reads a text: ISO 8601 as far as the contract takes it, or a number of seconds or milliseconds.
+    /// Reads a text: ISO 8601 as far as the contract takes it, or a number of seconds or
+    /// milliseconds.
     pub(super) fn parse(text: &str) -> Option<Self> {
         date_and_time(text.as_bytes()).or_else(|| number(text))
     }
@@ -45,13 +49,15 @@ impl Timestamp {
         Self::from_epoch(seconds, milliseconds * 1000)
     }
 
-    /// Reads a count as [`from_integer`](Self::from_integer) does, and rounds its fraction to the microsecond.
+    /// Reads a count as [`from_integer`](Self::from_integer) does, and rounds its fraction to the
+    /// microsecond.
     pub(super) fn from_float(count: f64) -> Option<Self> {
         let whole = count.floor();
         let fraction = count - whole;
         if count.abs() > SECONDS_MAX {
             let milliseconds = to_integer(whole)?;
-            let microseconds = milliseconds.rem_euclid(1000) * 1000 + to_integer((fraction * 1e3).round())?;
+            let microseconds =
+                milliseconds.rem_euclid(1000) * 1000 + to_integer((fraction * 1e3).round())?;
             Self::from_epoch(milliseconds.div_euclid(1000), microseconds)
         } else {
             Self::from_epoch(to_integer(whole)?, to_integer((fraction * 1e6).round())?)
@@ -61,7 +67,8 @@ impl Timestamp {
     /// `microseconds` may reach a second and a little over, by rounding.
     fn from_epoch(seconds: i64, microseconds: i64) -> Option<Self> {
         // Not by way of `jiff::Timestamp`, which ends a day before the year 9999 does.
-        let since = SignedDuration::from_secs(seconds).checked_add(SignedDuration::from_micros(microseconds))?;
+        let since = SignedDuration::from_secs(seconds)
+            .checked_add(SignedDuration::from_micros(microseconds))?;
         Self::new(Self::UNIX_EPOCH.local.checked_add(since).ok()?, Some(0))
     }
 
@@ -133,7 +140,8 @@ fn fraction(text: &[u8]) -> Option<(i32, &[u8])> {
     (count > 0).then_some((microseconds * 1000, rest))
 }
 
-/// Nothing, `Z`, `+HH:MM` or `+HHMM`, less than a day; U+2212 is a minus too. The outer `None` is a refusal.
+/// Nothing, `Z`, `+HH:MM` or `+HHMM`, less than a day; U+2212 is a minus too. The outer `None` is a
+/// refusal.
 fn zone(text: &[u8]) -> Option<Option<i16>> {
     let (sign, digits) = match text {
         [] => return Some(None),
@@ -144,10 +152,12 @@ fn zone(text: &[u8]) -> Option<Option<i16>> {
     };
     let ([h1, h2, b':', m1, m2] | [h1, h2, m1, m2]) = digits else { return None };
     let (hours, minutes) = (two(*h1, *h2)?, two(*m1, *m2)?);
-    (hours < 24 && minutes < 60).then_some(Some(sign * (i16::from(hours) * 60 + i16::from(minutes))))
+    (hours < 24 && minutes < 60)
+        .then_some(Some(sign * (i16::from(hours) * 60 + i16::from(minutes))))
 }
 
-/// A decimal number as text: an integer, or a float if it has a point. An exponent alone makes none.
+/// A decimal number as text: an integer, or a float if it has a point. An exponent alone makes
+/// none.
 fn number(text: &str) -> Option<Timestamp> {
     let unsigned = text.strip_prefix(['+', '-']).unwrap_or(text);
     let digits = unsigned.bytes().take_while(u8::is_ascii_digit).count();

@@ -99,11 +99,11 @@ names! {
 }
 
 impl WorkflowEvent {
-    /// Returns what the run is to do: `data.data.task` where `data.data` is an object that has a `task`, else
-    /// `data.task`, else the text `process_workflow`.
+    /// Returns what the run is to do: `data.data.task` where `data.data` is an object that has a
+    /// `task`, else `data.task`, else the text `process_workflow`.
     ///
-    /// Only presence counts, so it may be of any type, null included. A number that is not finite is null here, and
-    /// an integer beyond 64 bits the nearest double.
+    /// Only presence counts, so it may be of any type, null included. A number that is not finite
+    /// is null here, and an integer beyond 64 bits the nearest double.
     #[must_use]
     pub fn task(&self) -> Value {
         self.data.task().unwrap_or_else(|| Value::from("process_workflow"))
@@ -124,13 +124,16 @@ impl WorkflowEvent {
         fields.into_iter().map(|(name, text)| (name.to_owned(), Value::String(text))).collect()
     }
 
-    /// Returns the event in its normal form: every field there, none besides, in the contract's order.
+    /// Returns the event in its normal form: every field there, none besides, in the contract's
+    /// order.
     ///
     /// Numbers as in [`task`](Self::task); [`normal_text`](Self::normal_text) keeps integers exact.
     #[must_use]
     pub fn normal_form(&self) -> Value {
         let object = |fields: Vec<(&str, Value)>| {
-            Value::Object(fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect())
+            Value::Object(
+                fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect(),
+            )
         };
         object(vec![
             ("event_id", self.event_id.to_string().into()),
@@ -150,16 +153,20 @@ impl WorkflowEvent {
         ])
     }
 
-    /// Returns the normal form as compact JSON: integers of any length exactly, null for what is not finite.
-    /// An event that is read from it has the same normal form.
+    /// Returns the normal form as compact JSON: integers of any length exactly, null for what is
+    /// not finite. An event that is read from it has the same normal form.
     #[must_use]
     pub fn normal_text(&self) -> String {
         self.write(&self.data.normal_text(), Cow::Borrowed)
     }
 
-    /// Writes the normal form with `data`, which is JSON, for the payload's data, and `shown` of each text that a
-    /// client may have made long.
-    pub(super) fn write<'t>(&'t self, data: &str, shown: impl Fn(&'t str) -> Cow<'t, str>) -> String {
+    /// Writes the normal form with `data`, which is JSON, for the payload's data, and `shown` of
+    /// each text that a client may have made long.
+    pub(super) fn write<'t>(
+        &'t self,
+        data: &str,
+        shown: impl Fn(&'t str) -> Cow<'t, str>,
+    ) -> String {
         let payload = Object::new().json("data", data).end();
         let metadata = Object::new()
             .text("environment", self.environment.as_str())

@@ -73,7 +73,7 @@ impl Admin {
         });
         let metadata = match asked.await {
             Some(Ok(metadata)) => metadata,
-            Some(Err(error)) => return Err(self.reporter.trouble().unwrap_or_else(|| error.into())),
+            Some(Err(error)) => return Err(self.reporter.explain(error.into())),
             None => return Err(closed()),
         };
         let Some(topic) = metadata.topics().iter().find(|topic| topic.name() == name) else {

@@ -100,6 +100,18 @@ impl Reporter {
         Some(error::Error::new(trouble.kind, trouble.told(&self.0.servers)))
     }
 
+    /// Returns the error, or why the connections don't work where the error only says that they don't.
+    pub(crate) fn explain(&self, error: error::Error) -> error::Error {
+        let vague = matches!(error.kind, Kind::Unreachable | Kind::TimedOut | Kind::Other);
+        match self.trouble() {
+            Some(trouble) if vague => trouble,
+            None if matches!(error.kind, Kind::Unreachable | Kind::TimedOut) => {
+                error::Error::new(error.kind, unreachable(&self.0.servers, None))
+            }
+            Some(_) | None => error,
+        }
+    }
+
     /// Forgets earlier trouble, so that an answer to the next attempt is about that attempt.
     pub(crate) fn forget(&self) {
         *lock(&self.0.trouble) = None;

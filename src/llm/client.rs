@@ -349,10 +349,7 @@ impl<'a> Running<'a> {
         usage: Option<Usage>,
     ) {
         self.ended = true;
-        let provider = match self.inner.provider {
-            Provider::Ollama => "ollama",
-            Provider::OpenAi => "openai",
-        };
+        let provider = self.inner.provider.as_str();
         let model = &*self.inner.model;
         let total = self.begun.elapsed();
         let report = CallReport {

@@ -109,12 +109,8 @@ pub(super) fn in_stream(error: &RawValue) -> Fault {
 pub(super) fn retry_after(value: &str, now: SystemTime) -> Option<Duration> {
     let value = value.trim();
     let wait = if value.bytes().all(|byte| byte.is_ascii_digit()) {
-        // More digits than fit mean the maximum all the same.
-        Duration::from_secs(
-            value
-                .parse()
-                .unwrap_or_else(|_| if value.is_empty() { 0 } else { u64::MAX }),
-        )
+        // More digits than a number takes mean the maximum all the same.
+        Duration::from_secs(value.parse().unwrap_or(u64::MAX))
     } else {
         let date = DateTimeParser::new()
             .relaxed_weekday(true)

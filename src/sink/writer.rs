@@ -218,7 +218,8 @@ impl Writer {
         }
         // Without a connection init_transactions waits for a timer of 500 ms; this makes one.
         let topic = self.config.workflow_results_topic.as_str();
-        producer.client().fetch_metadata(Some(topic), Duration::from_secs(2))?;
+        let connected = producer.client().fetch_metadata(Some(topic), Duration::from_secs(2));
+        connected.map_err(|error| self.reporter.explain(error.into()))?;
         self.initialise(&producer)?;
         Ok(producer)
     }
@@ -232,8 +233,13 @@ impl Writer {
             if !again || self.abandon.is_cancelled() {
                 return Err(kafka::Error::from(error).during("initialise transactions"));
             }
-            let error = self.reporter.trouble().unwrap_or_else(|| error.into());
-            self.reporter.waiting(format!("transactions are not initialised: {}", error.reason));
+            let kafka::Error { kind, reason } = error.into();
+            // Nobody may be unreachable: the coordinator still ends what an earlier life left open.
+            let reason = match kind {
+                Kind::TimedOut => self.reporter.trouble().map_or(reason, |trouble| trouble.reason),
+                _ => reason,
+            };
+            self.reporter.waiting(format!("transactions are not initialised: {reason}"));
         }
     }
 

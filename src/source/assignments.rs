@@ -14,7 +14,7 @@ use rdkafka::{
 use tokio::{
     sync::{mpsc, oneshot},
     task::JoinHandle,
-    time::{Instant, MissedTickBehavior, interval},
+    time::{Instant, MissedTickBehavior, interval, sleep},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{error, info};
@@ -34,6 +34,9 @@ use super::{
 
 /// How often membership is looked at: the broker's protocol tells a member without partitions nothing.
 const LOOK: Duration = Duration::from_secs(1);
+
+/// How long to wait before a partition is read from elsewhere.
+const MOVE: Duration = Duration::from_millis(100);
 
 /// The task's state.
 pub(super) struct Assignments {
@@ -56,6 +59,14 @@ pub(super) struct Inbox {
     pub(super) found: mpsc::Receiver<Found>,
     /// Records that came through the main queue, which must not happen.
     pub(super) strays: mpsc::Receiver<(PartitionId, Record)>,
+}
+
+/// A partition that is to be read.
+struct Begin {
+    partition: PartitionId,
+    epoch: Epoch,
+    wanted: Wanted,
+    window: Window,
 }
 
 /// How far a partition is.
@@ -140,6 +151,7 @@ impl Assignments {
         self.tell_assigned();
     }
 
+    /// Takes partitions out of the assignment, which also acknowledges a revocation.
     async fn acknowledge(&self, partitions: Vec<PartitionId>) {
         let (consumer, topic) = (Arc::clone(&self.consumer), Arc::clone(&self.topic));
         let given = thread::run("kafka-unassign", move || {
@@ -190,6 +202,7 @@ impl Assignments {
                     self.held.insert(ticket.partition, Held::Stopped { told: false });
                 }
             }
+            Found::Moved { partition, epoch, wanted } => self.moved(partition, epoch, wanted).await,
             Found::Ready(restored) => {
                 let restored: Vec<_> =
                     restored.into_iter().filter(|one| self.is_current(&one.ticket)).collect();
@@ -214,21 +227,25 @@ impl Assignments {
         for Restored { ticket, start, map, effects, journal_end } in restored {
             let Ticket { partition, epoch, .. } = ticket;
             let window = Window::new(self.records_max, &self.budget);
-            begins.push((partition, epoch, Wanted::new(start, map.as_ref()), window.clone()));
+            let wanted = Wanted::new(start, map.as_ref());
+            begins.push(Begin { partition, epoch, wanted, window: window.clone() });
             told.push(Recovered { partition, epoch, start, map, effects, journal_end, window });
         }
-        if self.stop.run_until_cancelled(self.events.send(Event::Assigned(told))).await.is_none() {
-            return;
+        if self.stop.run_until_cancelled(self.events.send(Event::Assigned(told))).await.is_some() {
+            self.begin(begins).await;
         }
+    }
+
+    /// Adds partitions to the assignment, and begins to read them.
+    async fn begin(&mut self, begins: Vec<Begin>) {
         let at: Vec<_> =
-            begins.iter().map(|(partition, _, wanted, _)| (*partition, wanted.next())).collect();
+            begins.iter().map(|begin| (begin.partition, begin.wanted.next())).collect();
         let (consumer, topic) = (Arc::clone(&self.consumer), Arc::clone(&self.topic));
-        let added = thread::run("kafka-assign", move || add(&consumer, &topic, &at));
-        let added = added.await.unwrap_or_else(|| Err(Error::new(Kind::Other, "no answer")));
-        let queues = match added {
+        let added = thread::run("kafka-assign", move || add(&consumer, &topic, &at)).await;
+        let queues = match added.unwrap_or_else(|| Err(Error::new(Kind::Other, "no answer"))) {
             Ok(queues) => queues,
             Err(error) => {
-                for (partition, ..) in begins {
+                for Begin { partition, .. } in begins {
                     let reason = format!("add it to the assignment: {error}");
                     self.shared.status.stopped(partition, &reason);
                     self.held.insert(partition, Held::Stopped { told: true });
@@ -236,7 +253,7 @@ impl Assignments {
                 return;
             }
         };
-        for ((partition, epoch, wanted, window), queue) in begins.into_iter().zip(queues) {
+        for (Begin { partition, epoch, wanted, window }, queue) in begins.into_iter().zip(queues) {
             self.consumer.context().begin(partition, wanted.next());
             self.shared.status.forget(partition);
             let stop = CancellationToken::new();
@@ -250,12 +267,31 @@ impl Assignments {
                 events: self.events.clone(),
                 status: Arc::clone(&self.shared.status),
                 metrics: self.shared.metrics.clone(),
+                found: self.found.clone(),
                 stop: stop.clone(),
             };
             let reader = self.tracker.spawn(reader.run(queue));
             self.held.insert(partition, Held::Reading { epoch, window, stop, reader });
         }
         self.tell_assigned();
+    }
+
+    /// Reads a partition from elsewhere, under the same assignment: the dispatch needs not know.
+    async fn moved(&mut self, partition: PartitionId, epoch: Epoch, wanted: Wanted) {
+        let Some(Held::Reading { epoch: held, .. }) = self.held.get(&partition) else { return };
+        if *held != epoch {
+            return;
+        }
+        let Some(Held::Reading { window, reader, .. }) = self.held.remove(&partition) else {
+            return;
+        };
+        if let Err(error) = reader.await {
+            error!(%partition, %error, "reader ended badly");
+        }
+        // So that a log whose ends can't be told is not asked for them without pause.
+        drop(self.stop.run_until_cancelled(sleep(MOVE)).await);
+        self.acknowledge(vec![partition]).await;
+        self.begin(vec![Begin { partition, epoch, wanted, window }]).await;
     }
 
     async fn stray(&self, partition: PartitionId, mut record: Record) {

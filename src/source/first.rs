@@ -4,7 +4,6 @@
 //! others wait until they see it. So several instances that start at once can't disagree, and no later restart can skip
 //! anything. A partition without a position in a group that has others is a new one, and starts at its beginning.
 
-use std::cell::OnceCell;
 use std::time::Duration;
 
 use rdkafka::consumer::Consumer;
@@ -22,48 +21,50 @@ const QUESTION: Duration = Duration::from_secs(2);
 /// The partition whose owner decides.
 const DECIDES: PartitionId = PartitionId(0);
 
-/// What one round has asked for, so that many new partitions ask once.
+/// What one round has asked for, or decided, so that many partitions ask once.
 #[derive(Default)]
-pub(super) struct Asked(OnceCell<Vec<Committed>>);
+pub(super) struct Asked(Option<Vec<Committed>>);
 
 impl Asked {
     /// Returns the position of a partition that has none; `None` when it is not decided yet.
     pub(super) fn position(
-        &self,
+        &mut self,
         shared: &Recovering,
         clients: &Clients,
         ticket: &Ticket,
     ) -> Result<Option<(Offset, Vec<u8>)>, Error> {
-        let all = match self.0.get() {
-            Some(all) => all,
-            None => {
-                let asked = positions(shared, clients)?;
-                self.0.get_or_init(|| asked)
-            }
+        let all = match self.0.take() {
+            Some(all) => self.0.insert(all),
+            None => self.0.insert(positions(shared, clients)?),
         };
-        match any(all)? {
-            true => {
-                let topic = &shared.config.workflow_events_topic;
-                let (beginning, _) = clients.ends(topic, ticket.partition)?;
-                info!(partition = %ticket.partition, offset = %beginning, "new partition");
-                Ok(Some((beginning, Vec::new())))
-            }
-            false if ticket.partition == DECIDES => decide(shared, clients, ticket),
-            false => {
-                let reason = "waiting for the owner of partition 0 to decide where the group begins";
-                shared.status.underway(ticket.partition, reason);
-                Ok(None)
-            }
+        let known = all.iter().find(|one| one.partition == ticket.partition);
+        if let Some(Committed { position: Ok(Some(position)), .. }) = known {
+            return Ok(Some(position.clone()));
         }
+        if any(all)? {
+            let topic = &shared.config.workflow_events_topic;
+            let (beginning, _) = clients.ends(topic, ticket.partition)?;
+            info!(partition = %ticket.partition, offset = %beginning, "new partition");
+            return Ok(Some((beginning, Vec::new())));
+        }
+        if ticket.partition != DECIDES {
+            let reason = "waiting for the owner of partition 0 to decide where the group begins";
+            shared.status.underway(ticket.partition, reason);
+            return Ok(None);
+        }
+        let Some(decided) = decide(shared, clients, ticket)? else { return Ok(None) };
+        let all = self.0.insert(decided);
+        let ours = all.iter().find(|one| one.partition == ticket.partition);
+        ours.map_or(Ok(None), |one| one.position.clone())
     }
 }
 
-/// Commits where the group begins.
+/// Commits where the group begins; `None` when somebody was faster.
 fn decide(
     shared: &Recovering,
     clients: &Clients,
     ticket: &Ticket,
-) -> Result<Option<(Offset, Vec<u8>)>, Error> {
+) -> Result<Option<Vec<Committed>>, Error> {
     // Whoever gives the partition up waits for this, so its next owner sees what we commit here.
     let _deciding = shared.deciding.blocking_lock();
     if ticket.cancelled.is_cancelled() || any(&positions(shared, clients)?)? {
@@ -81,9 +82,13 @@ fn decide(
         begins.push((partition, Offset(offset), ""));
     }
     shared.membership.commit(&begins).map_err(|error| error.during("commit the first position"))?;
-    info!(partitions = begins.len(), reset = ?shared.config.auto_offset_reset, "committed the group's first position");
-    let ours = begins.iter().find(|(partition, ..)| *partition == ticket.partition);
-    Ok(ours.map(|(_, offset, _)| (*offset, Vec::new())))
+    let (partitions, reset) = (begins.len(), shared.config.auto_offset_reset);
+    info!(partitions, ?reset, "committed the group's first position");
+    let committed = begins.into_iter().map(|(partition, offset, _)| Committed {
+        partition,
+        position: Ok(Some((offset, Vec::new()))),
+    });
+    Ok(Some(committed.collect()))
 }
 
 fn positions(shared: &Recovering, clients: &Clients) -> Result<Vec<Committed>, Error> {

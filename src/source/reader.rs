@@ -23,6 +23,7 @@ use crate::{
 
 use super::{
     Event,
+    recovery::Found,
     status::Status,
     wanted::{Verdict, Wanted},
     window::Window,
@@ -51,11 +52,17 @@ pub(super) struct Reader {
     pub(super) events: mpsc::Sender<Event>,
     pub(super) status: Arc<Status>,
     pub(super) metrics: Metrics,
+    /// Hears that the partition has to be read from somewhere else.
+    pub(super) found: mpsc::Sender<Found>,
     pub(super) stop: CancellationToken,
 }
 
 /// Why reading ends.
-struct Ended;
+enum Ended {
+    Stopped,
+    /// The log begins further ahead by now.
+    Moved,
+}
 
 impl Reader {
     /// Passes records on until `stop` is cancelled or the window is closed. Then nothing of `queue` is left.
@@ -63,7 +70,20 @@ impl Reader {
         let mut stream = queue.stream();
         // Room that was taken for a record that is not here yet.
         let mut room = false;
-        while let Ok(()) = self.turn(&mut stream, &mut room).await {}
+        let ended = loop {
+            if let Err(ended) = self.turn(&mut stream, &mut room).await {
+                break ended;
+            }
+        };
+        drop(stream);
+        drop(queue);
+        if room {
+            self.window.release(1, 0);
+        }
+        if let Ended::Moved = ended {
+            let Self { partition, epoch, wanted, found, stop, .. } = self;
+            drop(stop.run_until_cancelled(found.send(Found::Moved { partition, epoch, wanted })).await);
+        }
     }
 
     async fn turn(
@@ -74,12 +94,12 @@ impl Reader {
         if !*room {
             *room = self.stop.run_until_cancelled(self.window.room()).await.unwrap_or(false);
             if !*room {
-                return Err(Ended);
+                return Err(Ended::Stopped);
             }
         }
         let next = self.stop.run_until_cancelled(timeout(LOOK_AGAIN, stream.next())).await;
         let first = match next {
-            None | Some(Ok(None)) => return Err(Ended),
+            None | Some(Ok(None)) => return Err(Ended::Stopped),
             Some(Err(_)) => return Ok(()),
             Some(Ok(Some(Err(error)))) => return self.trouble(&error).await,
             Some(Ok(Some(Ok(message)))) => message,
@@ -149,7 +169,7 @@ impl Reader {
         }
         // The bytes are everybody's; the room for records ends with this assignment.
         self.window.release(0, bytes);
-        Err(Ended)
+        Err(Ended::Stopped)
     }
 
     /// Goes on further ahead: all in between is settled.
@@ -175,6 +195,8 @@ impl Reader {
         Ok(done.unwrap_or(Err(KafkaError::Canceled))?)
     }
 
+    /// Tells of an error that came instead of a record. After a position outside of the log librdkafka reads nothing more
+    /// of the partition, and can't seek in it either: it has to be assigned anew.
     async fn trouble(&mut self, error: &KafkaError) -> Result<(), Ended> {
         let partition = self.partition;
         let error = kafka::Error::from(error.clone());
@@ -186,30 +208,27 @@ impl Reader {
         let asked = thread::run("kafka-watermarks", move || {
             consumer.fetch_watermarks(&topic, partition.0, CALL)
         });
-        let ends = self.stop.run_until_cancelled(asked).await.ok_or(Ended)?;
+        let ends = self.stop.run_until_cancelled(asked).await.flatten().ok_or(Ended::Stopped)?;
         let at = self.wanted.next();
         match ends {
-            Some(Ok((low, _))) if low > at.0 => {
+            Ok((low, _)) if low > at.0 => {
                 error!(
                     %partition, from = %at, to = low,
                     "records were deleted before they were read: the topic's retention is shorter than the backlog"
                 );
-                if let Err(error) = self.seek(Offset(low)).await {
-                    self.status.stopped(partition, &format!("seek to the log's start: {error}"));
-                    return Err(Ended);
-                }
                 self.wanted.go_to(Offset(low));
-                Ok(())
+                Err(Ended::Moved)
             }
-            Some(Ok((_, high))) => {
+            Ok((_, high)) if high < at.0 => {
                 self.status.stopped(partition, &beyond(at, Offset(high)));
-                Err(Ended)
+                Err(Ended::Stopped)
             }
-            Some(Err(error)) => {
-                self.status.stopped(partition, &format!("position {at} is outside of the log: {error}"));
-                Err(Ended)
+            // Where we are is in the log after all, as the one says who leads it now.
+            Ok(_) => Err(Ended::Moved),
+            Err(error) => {
+                warn!(%partition, %error, "ask where the log begins and ends");
+                Err(Ended::Moved)
             }
-            None => Err(Ended),
         }
     }
 }

@@ -31,6 +31,7 @@ use super::{
     first,
     reader::beyond,
     status::Status,
+    wanted::Wanted,
 };
 
 /// How long a question may take that is about all partitions, and one that is about a single one.
@@ -71,6 +72,8 @@ pub(super) enum Found {
     Ready(Vec<Restored>),
     /// This one must not be, for this reason.
     Stopped(Ticket, String),
+    /// This one is read, and has to be read from elsewhere: its log begins further ahead by now.
+    Moved { partition: PartitionId, epoch: Epoch, wanted: Wanted },
 }
 
 /// A recovered partition.
@@ -128,7 +131,7 @@ impl Job {
             None => clients.insert(Clients::create(&self.shared)?),
         };
         let told = self.ask(clients)?;
-        let first = first::Asked::default();
+        let mut first = first::Asked::default();
         let mut recoverable = Vec::new();
         for Committed { partition, position } in told {
             let Some(ticket) = self.open.iter().find(|one| one.partition == partition).cloned()

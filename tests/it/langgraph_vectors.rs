@@ -12,8 +12,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use weir::graph::{
-    BuildError, Builder, END, Error, Graph, NodeOptions, Options, Problem, Retry, START, Status,
-    Targets, Thread,
+    BuildError, Builder, END, Error, Graph, NodeOptions, Options, Problem, Retry, START,
+    State as _, Status, Targets, Thread,
 };
 
 #[path = "langgraph/neutral.rs"]
@@ -59,7 +59,7 @@ fn check(row: &Value) -> Result<(), String> {
         return differs("build", &Value::Null, &expect["build_error"]);
     }
     let mut thread = graph.thread(Channels::new(&spec["channels"]));
-    let mut row = Row { spec, log: &log, settled: BTreeSet::new() };
+    let mut row = Row { spec, log: &log, failed: BTreeSet::new() };
     for (at, (run, theirs)) in items(&spec["runs"]).zip(items(&expect["runs"])).enumerate() {
         if spec["checkpointer"] != json!(true) {
             thread = graph.thread(Channels::new(&spec["channels"]));
@@ -182,16 +182,21 @@ fn is_retried_by_default(class: &str) -> bool {
     class == "ConnectionError" || !ancestry(class).any(|class| NEVER.contains(&class))
 }
 
-/// The mapping of a conditional, by the JSON texts of its keys. An empty one counts as none.
-fn targets(op: &Value) -> Targets {
+/// The mapping of a conditional, by the JSON texts of its keys.
+fn pairs(op: &Value) -> Vec<(String, String)> {
     let key = |key: &str| match op["json_keys"] == json!(true) {
         true => serde_json::from_str::<Value>(key).unwrap_or_default().to_string(),
         false => json!(key).to_string(),
     };
-    let pairs: Vec<(String, String)> = match &op["mapping"] {
+    match &op["mapping"] {
         Value::Object(map) => map.iter().map(|(from, to)| (key(from), text(to))).collect(),
         list => items(list).map(|to| (to.to_string(), text(to))).collect(),
-    };
+    }
+}
+
+/// The targets of a conditional. An empty mapping counts as none.
+fn targets(op: &Value) -> Targets {
+    let pairs = pairs(op);
     if pairs.is_empty() { Targets::any() } else { pairs.into() }
 }
 
@@ -214,8 +219,9 @@ fn route(value: Option<&Value>, free: Option<&[String]>) -> Vec<String> {
 struct Row<'a> {
     spec: &'a Value,
     log: &'a SharedLog,
-    /// Nodes whose router's error was settled, with the superstep that was complete then.
-    settled: BTreeSet<(i64, String)>,
+    /// Nodes that have failed, with the superstep that was complete then. LangGraph keeps the mark when a
+    /// later attempt succeeds, until the superstep is complete.
+    failed: BTreeSet<(i64, String)>,
 }
 
 impl Row<'_> {
@@ -234,7 +240,7 @@ impl Row<'_> {
             Options::new().recursion_limit(u32::try_from(limit).unwrap_or(0)).observer(&watch);
         let before = thread.state().writes;
         let resumes = run["input"].is_null();
-        if resumes {
+        if resumes && limit > 0 {
             self.go_on_as_langgraph(thread);
         }
         let result = block_on(async {
@@ -274,8 +280,7 @@ impl Row<'_> {
     fn go_on_as_langgraph(&mut self, thread: &mut Thread<'_, Channels>) {
         for pending in thread.pending() {
             if pending.status == Status::Unrouted {
-                let found = if self.wrote(&pending.node) {
-                    self.settled.insert((thread.step(), pending.node.to_string()));
+                let found = if self.wrote(thread, &pending.node) {
                     thread.settle(&pending.node)
                 } else {
                     thread.rerun(&pending.node)
@@ -297,20 +302,25 @@ impl Row<'_> {
         steps.into_iter().map(step).collect()
     }
 
-    fn tasks(&self, thread: &Thread<'_, Channels>, failed: bool) -> Vec<Value> {
-        let task = |pending: weir::graph::Pending| {
+    fn tasks(&mut self, thread: &Thread<'_, Channels>, failed: bool) -> Vec<Value> {
+        let mut tasks = Vec::new();
+        for pending in thread.pending() {
             let (has_error, has_result) = match pending.status {
                 // Input that could not be taken fails as the start's own error.
                 Status::Waiting => (failed && *pending.node == *START, false),
-                Status::Done => {
-                    (self.settled.contains(&(thread.step(), pending.node.to_string())), true)
-                }
+                Status::Done => (false, true),
                 Status::Failed => (true, false),
-                Status::Unrouted => (true, self.wrote(&pending.node)),
+                Status::Unrouted => (true, self.wrote(thread, &pending.node)),
             };
-            json!({ "name": &*pending.node, "has_error": has_error, "has_result": has_result })
-        };
-        thread.pending().into_iter().map(task).collect()
+            let place = (thread.step(), pending.node.to_string());
+            let has_error = has_error || self.failed.contains(&place);
+            tasks
+                .push(json!({ "name": place.1, "has_error": has_error, "has_result": has_result }));
+            if has_error {
+                self.failed.insert(place);
+            }
+        }
+        tasks
     }
 
     /// The error of the node that failed first. We report the first in name order.
@@ -321,17 +331,45 @@ impl Row<'_> {
         json!({ "class": class(first.unwrap_or(error)) })
     }
 
-    /// Whether a node whose router failed had written something before: to a channel, or along an edge.
-    fn wrote(&self, node: &str) -> bool {
+    /// Whether a node whose router failed had written something before: to a channel, along an edge, or
+    /// where an earlier router of it led.
+    fn wrote(&self, thread: &Thread<'_, Channels>, node: &str) -> bool {
         let channel = |key: &String| !self.spec["channels"][key].is_null();
         let answer = with_log(self.log, |log| log.answers.get(node).cloned().unwrap_or_default());
-        let leads = |op: &Value| match text(&op["op"]).as_str() {
-            "add_edge" | "set_entry_point" => op["from"].as_str().unwrap_or(START) == node,
-            "add_join" => items(&op["from"]).any(|from| *from == json!(node)),
-            _ => false,
-        };
-        answer.as_object().is_some_and(|answer| answer.keys().any(channel))
-            || items(&self.spec["ops"]).any(|op| leads(op) && op["to"] != json!(END))
+        if answer.as_object().is_some_and(|answer| answer.keys().any(channel)) {
+            return true;
+        }
+        // Nothing was written to a channel, so the routers saw the state as it is.
+        let mut seen = thread.state().clone();
+        seen.apply(answer);
+        let mut ways = Vec::new();
+        for op in items(&self.spec["ops"]) {
+            let from = op["from"].as_str().unwrap_or(START);
+            match text(&op["op"]).as_str() {
+                "add_edge" | "set_entry_point" if from == node => ways.push(text(&op["to"])),
+                "add_join" if items(&op["from"]).any(|from| *from == json!(node)) => {
+                    ways.push(text(&op["to"]));
+                }
+                _ => {}
+            }
+        }
+        let routers = items(&self.spec["ops"])
+            .filter(|op| op["op"] == "add_conditional" && op["from"] == node);
+        ways.extend(routers.map_while(|op| leads(op, &seen)).flatten());
+        ways.iter().any(|to| to != END)
+    }
+}
+
+/// Where the router that `op` declares leads, if anywhere.
+fn leads(op: &Value, seen: &Channels) -> Option<Vec<String>> {
+    let value = seen.view(op["key"].as_str()?)?;
+    let pairs = pairs(op);
+    let names = route(Some(value), None).into_iter();
+    match pairs.is_empty() {
+        true => Some(names.map(|name| name.trim_matches('"').to_owned()).collect()),
+        false => names
+            .map(|name| pairs.iter().find(|(key, _)| *key == name).map(|(_, to)| to.clone()))
+            .collect(),
     }
 }
 

@@ -1,23 +1,12 @@
 //! Exchanges recorded from a real Ollama, replayed over HTTP: each ends as the protocol's rules say.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 use weir::llm::{ChatModel as _, Client, Config, Provider, QueueTime, Request};
 
 use crate::support::model_server::{Abort, Chunk, Framing, ModelServer, Reply};
-
-/// The recorded rows: those of `WEIR_VECTORS` where it is set.
-fn rows() -> Vec<Value> {
-    let fixtures = || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures");
-    let directory = std::env::var_os("WEIR_VECTORS").map_or_else(fixtures, PathBuf::from);
-    let text = std::fs::read_to_string(directory.join("ollama_exchanges.jsonl")).unwrap();
-    let rows = text
-        .lines()
-        .map(|line| serde_json::from_str::<Value>(line).unwrap());
-    rows.filter(|row| row.get("meta").is_none()).collect()
-}
+use crate::support::vectors::rows;
 
 fn reply(row: &Value) -> Reply {
     let response = &row["response"];
@@ -130,14 +119,15 @@ fn completion(body: &str) -> Result<String, &'static str> {
 
 #[tokio::test]
 async fn vectors_of_ollama_exchanges_end_as_the_rules_say() {
-    for row in rows() {
-        let (url, server) = ModelServer::start(vec![reply(&row)]).await;
+    let rows = rows("ollama_exchanges.jsonl");
+    for row in rows.iter().filter(|row| row.get("meta").is_none()) {
+        let (url, server) = ModelServer::start(vec![reply(row)]).await;
         let mut config = Config {
             total_timeout: Duration::from_secs(5),
             ..Config::default()
         };
         let at = json!({ "base_url": url });
-        if is_openai(&row) {
+        if is_openai(row) {
             config.provider = Provider::OpenAi;
             config.openai = serde_json::from_value(at).unwrap();
         } else {
@@ -157,7 +147,7 @@ async fn vectors_of_ollama_exchanges_end_as_the_rules_say() {
         let seen = asked
             .map(|answer| answer.text)
             .map_err(|error| error.class());
-        assert_eq!(seen, expected(&row), "{}", row["name"]);
+        assert_eq!(seen, expected(row), "{}", row["name"]);
         assert_eq!(
             (server.counts().requests, server.replies_left()),
             (1, 0),

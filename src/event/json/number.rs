@@ -1,4 +1,5 @@
-//! A number as it stands in the text: it is read into a machine's number only where one is asked for.
+//! A number as it stands in the text: it is read into a machine's number only where one is asked
+//! for.
 
 use serde_json::Value;
 
@@ -14,8 +15,8 @@ pub(in crate::event) enum Number<'a> {
 }
 
 impl Number<'_> {
-    /// Returns the number as `serde_json` would hold it: an integer of up to 64 bits exactly, anything else as
-    /// the nearest double, and null beyond the doubles.
+    /// Returns the number as `serde_json` would hold it: an integer of up to 64 bits exactly,
+    /// anything else as the nearest double, and null beyond the doubles.
     pub(super) fn to_value(self) -> Value {
         match self {
             Self::Integer("-0") => Value::from(0),
@@ -29,7 +30,8 @@ impl Number<'_> {
         }
     }
 
-    /// Writes the number as JSON: integers exactly, floats as they were written, null for what is not finite.
+    /// Writes the number as JSON: integers exactly, floats as they were written, null for what is
+    /// not finite.
     pub(super) fn push(self, out: &mut String) {
         out.push_str(match self {
             Self::Integer("-0") => "0",

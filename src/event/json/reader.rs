@@ -3,11 +3,12 @@
 use super::text::{Escapes, Unit, unit};
 use super::{Number, Text};
 
-/// The deepest nesting that is read. The original's limit is its interpreter's stack of 1,000 frames less the few
-/// that are in use at that moment.
+/// The deepest nesting that is read. The original's limit is its interpreter's stack of 1,000
+/// frames less the few that are in use at that moment.
 pub(in crate::event) const DEPTH_MAX: usize = 990;
 
-/// The longest integer that is read, in digits: Python's own limit, which guards its quadratic conversion.
+/// The longest integer that is read, in digits: Python's own limit, which guards its quadratic
+/// conversion.
 pub(in crate::event) const INTEGER_DIGITS_MAX: usize = 4300;
 
 /// A fault in the text, and the byte where it lies.
@@ -83,7 +84,8 @@ pub(in crate::event) enum Container {
     Array,
 }
 
-/// Reads a text from its beginning. Remembers the open brackets itself, so that depth costs no stack.
+/// Reads a text from its beginning. Remembers the open brackets itself, so that depth costs no
+/// stack.
 ///
 /// After a fault it is of no further use.
 #[derive(Debug)]
@@ -157,8 +159,8 @@ impl<'a> Reader<'a> {
         Ok((self.since(start), token))
     }
 
-    /// Reads on, right after an opening bracket, until that is closed; returns the container's text, brackets
-    /// and all.
+    /// Reads on, right after an opening bracket, until that is closed; returns the container's
+    /// text, brackets and all.
     ///
     /// # Errors
     /// As [`next`](Self::next).
@@ -287,7 +289,8 @@ impl<'a> Reader<'a> {
         Ok(Number::Integer(self.since(start)))
     }
 
-    /// Steps over a point and its digits; a point without digits is left for the next token to refuse.
+    /// Steps over a point and its digits; a point without digits is left for the next token to
+    /// refuse.
     fn fraction(&mut self) -> bool {
         let is_one = matches!(self.tail(), [b'.', b'0'..=b'9', ..]);
         if is_one {

@@ -22,7 +22,8 @@ pub(super) enum Escapes {
 /// What a lone surrogate becomes: no Rust string can hold one, and UTF-8 has no bytes for it.
 const IN_A_VALUE: &str = "\u{FFFD}";
 
-/// In a key the original writes one replacement character for each byte that the surrogate would take.
+/// In a key the original writes one replacement character for each byte that the surrogate would
+/// take.
 const IN_A_KEY: &str = "\u{FFFD}\u{FFFD}\u{FFFD}";
 
 impl<'a> Text<'a> {
@@ -75,10 +76,11 @@ pub(super) enum Unit {
     Lone,
 }
 
-/// Reads the code unit whose digits `digits` begins with, and its partner if it needs one and has one.
+/// Reads the code unit whose digits `digits` begins with, and its partner if it needs one and has
+/// one.
 ///
-/// `None` if the first four bytes are not hexadecimal digits. A partner with broken digits counts as none:
-/// the reader meets it next, and refuses it there.
+/// `None` if the first four bytes are not hexadecimal digits. A partner with broken digits counts
+/// as none: the reader meets it next, and refuses it there.
 pub(super) fn unit(digits: &[u8]) -> Option<Unit> {
     let high = four_digits(digits)?;
     if let Some(char) = char::from_u32(high) {

@@ -1,4 +1,5 @@
-//! A value held in memory, as the dialect reads it: repeated keys settled, numbers and strings still as written.
+//! A value held in memory, as the dialect reads it: repeated keys settled, numbers and strings
+//! still as written.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -8,8 +9,8 @@ use serde_json::{Map, Value};
 
 use super::{Container, Number, Reader, Syntax, Text, Token, push_text};
 
-/// A JSON value that borrows its scalars from the text. At most [`DEPTH_MAX`](super::DEPTH_MAX) levels deep,
-/// which bounds every recursion over it.
+/// A JSON value that borrows its scalars from the text. At most [`DEPTH_MAX`](super::DEPTH_MAX)
+/// levels deep, which bounds every recursion over it.
 #[derive(Debug)]
 pub(in crate::event) enum Tree<'a> {
     /// `null`.
@@ -39,8 +40,8 @@ impl<'a> Tree<'a> {
         Ok(tree)
     }
 
-    /// Returns the value as plain JSON holds it: null for what is not finite, the nearest double for an integer
-    /// beyond 64 bits.
+    /// Returns the value as plain JSON holds it: null for what is not finite, the nearest double
+    /// for an integer beyond 64 bits.
     pub(in crate::event) fn to_value(&self) -> Value {
         match self {
             Self::Null => Value::Null,
@@ -51,7 +52,9 @@ impl<'a> Tree<'a> {
             Self::Object(fields) => {
                 let fields = fields.iter();
                 Value::Object(
-                    fields.map(|(key, field)| (key.key().into_owned(), field.to_value())).collect::<Map<_, _>>(),
+                    fields
+                        .map(|(key, field)| (key.key().into_owned(), field.to_value()))
+                        .collect::<Map<_, _>>(),
                 )
             }
         }
@@ -86,14 +89,17 @@ impl<'a> Tree<'a> {
         }
     }
 
-    /// Says whether plain JSON can carry the value unchanged: every number finite, every string Unicode.
+    /// Says whether plain JSON can carry the value unchanged: every number finite, every string
+    /// Unicode.
     pub(in crate::event) fn is_plain(&self) -> bool {
         match self {
             Self::Null | Self::Bool(_) => true,
             Self::Number(number) => number.is_finite(),
             Self::Text(text) => text.is_unicode(),
             Self::Array(items) => items.iter().all(Self::is_plain),
-            Self::Object(fields) => fields.iter().all(|(key, field)| key.is_unicode() && field.is_plain()),
+            Self::Object(fields) => {
+                fields.iter().all(|(key, field)| key.is_unicode() && field.is_plain())
+            }
         }
     }
 

@@ -1,4 +1,5 @@
-//! Writes compact UTF-8 JSON into a `String`, which cannot fail: there is no error to invent an answer for.
+//! Writes compact UTF-8 JSON into a `String`, which cannot fail: there is no error to invent an
+//! answer for.
 
 use serde_json::{Map, Value};
 
@@ -100,7 +101,8 @@ pub(in crate::event) fn push_text(out: &mut String, text: &str) {
     out.push('"');
 }
 
-/// Returns the longest beginning of `text` that takes at most `room` bytes as JSON, quotes not counted.
+/// Returns the longest beginning of `text` that takes at most `room` bytes as JSON, quotes not
+/// counted.
 pub(in crate::event) fn excerpt(text: &str, room: usize) -> &str {
     let mut taken = 0;
     for (at, char) in text.char_indices() {

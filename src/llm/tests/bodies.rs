@@ -1,50 +1,14 @@
-//! Bodies, at whatever cuts the network makes.
+//! What a body says, line by line and event by event.
 
 use std::time::Duration;
-
-use serde_json::Value;
 
 use crate::llm::error::Fault;
 use crate::llm::json::mend;
 use crate::llm::lines::Lines;
 use crate::llm::model::{DoneReason, ServerTimings, Usage};
-use crate::llm::reader::{Bounds, Charset, Draft, Reader};
-use crate::llm::{ollama, openai};
+use crate::llm::reader::{Bounds, Charset, Draft};
 
-const EXCHANGES: &str = include_str!("../../../tests/fixtures/ollama_exchanges.jsonl");
-const BOUNDS: Bounds = Bounds {
-    answer: 1024 * 1024,
-    line: 8 * 1024 * 1024,
-};
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Dialect {
-    Ollama,
-    OpenAi,
-}
-
-fn reader(dialect: Dialect, bounds: Bounds) -> Reader {
-    match dialect {
-        Dialect::Ollama => Reader::Ollama(ollama::Reader::new(bounds)),
-        Dialect::OpenAi => Reader::OpenAi(openai::Reader::new(bounds)),
-    }
-}
-
-fn read_within<'a>(
-    dialect: Dialect,
-    bounds: Bounds,
-    pieces: impl IntoIterator<Item = &'a [u8]>,
-) -> Result<Draft, Fault> {
-    let mut reader = reader(dialect, bounds);
-    for piece in pieces {
-        reader.push(piece)?;
-    }
-    reader.finish()
-}
-
-fn read<'a>(dialect: Dialect, pieces: impl IntoIterator<Item = &'a [u8]>) -> Result<Draft, Fault> {
-    read_within(dialect, BOUNDS, pieces)
-}
+use super::{Dialect, outcome, read, read_within};
 
 fn ollama(body: &str) -> Result<Draft, Fault> {
     read(Dialect::Ollama, [body.as_bytes()])
@@ -52,119 +16,6 @@ fn ollama(body: &str) -> Result<Draft, Fault> {
 
 fn openai(body: &str) -> Result<Draft, Fault> {
     read(Dialect::OpenAi, [body.as_bytes()])
-}
-
-/// What an outcome is compared by: the text, or the class.
-fn outcome(read: Result<Draft, Fault>) -> Result<String, &'static str> {
-    read.map(|draft| draft.text).map_err(|fault| fault.class())
-}
-
-/// The answer's lines, read the plain way: all of it, then line by line, into values.
-fn expected(body: &[u8]) -> Result<String, &'static str> {
-    let text = String::from_utf8_lossy(body);
-    let (whole, rest) = text.rsplit_once('\n').unwrap_or(("", &text));
-    let mut answer = String::new();
-    let mut done = false;
-    let ended = whole.split('\n').map(|line| (line, true));
-    for (line, ended) in ended.chain([(rest, false)]) {
-        if line.trim().is_empty() {
-            continue;
-        }
-        let value: Value = match serde_json::from_str(line) {
-            Ok(value) => value,
-            Err(error) if error.is_eof() && !ended => return Err("llm.truncated"),
-            Err(_) => return Err("llm.bad_output"),
-        };
-        if value.get("error").is_some() {
-            return Err("llm.server_error");
-        }
-        let said = value
-            .get("response")
-            .or_else(|| value.pointer("/message/content"));
-        if !done {
-            answer += said.and_then(Value::as_str).unwrap_or_default();
-        }
-        done |= value["done"] == true;
-        if done
-            && answer.is_empty()
-            && value["done_reason"] == "length"
-            && value["eval_count"].is_null()
-        {
-            return Err("llm.context_overflow");
-        }
-    }
-    if done {
-        Ok(answer)
-    } else {
-        Err("llm.truncated")
-    }
-}
-
-/// The recorded bodies of status 200, with the dialect that they are written in.
-fn recorded() -> Vec<(String, Dialect, Vec<u8>)> {
-    let rows = EXCHANGES
-        .lines()
-        .map(|line| serde_json::from_str::<Value>(line).unwrap());
-    let good = rows.filter(|row| row["response"]["status"] == 200);
-    good.map(|row| {
-        let path = row["request"]["path"].as_str().unwrap();
-        let dialect = if path.starts_with("/v1") {
-            Dialect::OpenAi
-        } else {
-            Dialect::Ollama
-        };
-        let chunks = row["response"]["chunks"].as_array().unwrap();
-        let body = chunks
-            .iter()
-            .flat_map(|chunk| chunk[1].as_str().unwrap().bytes());
-        (
-            row["name"].as_str().unwrap().to_owned(),
-            dialect,
-            body.collect(),
-        )
-    })
-    .collect()
-}
-
-#[test]
-fn vectors_mean_the_same_whatever_the_chunks() {
-    for (name, dialect, body) in recorded() {
-        let whole = read(dialect, [body.as_slice()]);
-        for size in [1, 2, 3, 5, 7, 64, 1000] {
-            assert_eq!(
-                read(dialect, body.chunks(size)),
-                whole,
-                "{name} in pieces of {size}"
-            );
-        }
-        for cut in 0..body.len() {
-            let (head, tail) = body.split_at(cut);
-            assert_eq!(read(dialect, [head, tail]), whole, "{name} in two at {cut}");
-        }
-    }
-}
-
-#[test]
-fn vectors_cut_off_anywhere_are_never_an_answer_before_their_end() {
-    for (name, dialect, body) in recorded() {
-        for cut in 0..=body.len() {
-            let body = &body[..cut];
-            let read = outcome(read(dialect, body.chunks(97)));
-            match dialect {
-                Dialect::Ollama => assert_eq!(read, expected(body), "{name} cut at {cut}"),
-                Dialect::OpenAi => {
-                    let end = body
-                        .windows(22)
-                        .any(|window| window == b"\"finish_reason\":\"lengt");
-                    let cut_off = Err("llm.truncated");
-                    assert!(
-                        read == cut_off || end && read == Ok("Say hi\u{306b}\u{884c}".into()),
-                        "{name} cut at {cut}: {read:?}"
-                    );
-                }
-            }
-        }
-    }
 }
 
 #[test]

@@ -111,7 +111,7 @@ impl World {
         let consumer = self.outsider();
         let mut list = TopicPartitionList::new();
         list.add_partition(self.events(), partition);
-        let deadline = std::time::SystemTime::now() + PATIENCE;
+        let deadline = SystemTime::now() + PATIENCE;
         loop {
             match consumer.committed_offsets(list.clone(), Duration::from_secs(5)) {
                 Ok(list) => {
@@ -328,6 +328,12 @@ impl Instance {
         // Whatever is still to be acknowledged is, by nobody listening any more.
         drop(self.events);
         timeout(PATIENCE, source.stop()).await.expect("an end");
+    }
+
+    /// Waits until the source can't go on.
+    pub(crate) async fn failed(&self) -> source::Error {
+        let failed = self.source.as_ref().unwrap().failed();
+        timeout(PATIENCE, failed).await.expect("a failure")
     }
 
     pub(crate) fn epoch(&self, partition: i32) -> Epoch {

@@ -7,8 +7,12 @@ use serde_json::Value;
 /// Returns the rows of a file, one JSON object a line. A file that `WEIR_VECTORS` lacks has none to check.
 pub fn rows(file: &str) -> Vec<Value> {
     let path = directory().join(file);
-    let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("read {}: {error}", path.display()));
-    text.lines().filter(|line| !line.trim().is_empty()).map(|line| serde_json::from_str(line).unwrap()).collect()
+    let text = std::fs::read_to_string(&path)
+        .unwrap_or_else(|error| panic!("read {}: {error}", path.display()));
+    text.lines()
+        .filter(|line| !line.trim().is_empty())
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect()
 }
 
 fn directory() -> PathBuf {

@@ -1,0 +1,209 @@
+//! `weir publish`: one event in, and its result out for whoever waits.
+//!
+//! The reader of the results stands at their end before the event is published, so that no answer is too fast for it.
+
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+use jiff::Timestamp;
+use serde::Deserialize;
+use serde_json::Value;
+use tokio::time::{Instant, timeout_at};
+use uuid::Uuid;
+
+use crate::config::Config;
+use crate::kafka::{self, Outside, Tail};
+
+use super::draft::Draft;
+use super::exit::Exit;
+use super::terminal::{fail, print, say};
+use super::{Vars, block_on, load};
+
+const EXAMPLES: &str = "\
+Examples:
+  weir publish --task 'Analyze the sales of last week' --wait
+  weir publish --task 'Recommend a supplier' --data '{\"region\":\"EMEA\"}' --wait --timeout 60s | jq .result
+  weir publish --task 'Close the books' --workflow-id ledger --run-id 2026-11 --key ledger
+  KAFKA_BOOTSTRAP_SERVERS=kafka:9092 weir publish --task 'Close the books'
+
+Without --wait the event's id is printed, which is its result's correlation id.
+
+Exit codes: 0 published, and with --wait the result is a success; 1 the result is none; 64 usage;
+65 the event is larger than the topic takes; 69 no broker, no topic, or no result in time;
+77 Kafka refuses us; 78 wrong configuration.";
+
+/// How long a broker may take to be there.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// What to publish.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct Arguments {
+    /// What is to be done; words such as analyze or recommend send it to the model
+    #[arg(long, value_name = "TEXT")]
+    task: String,
+    /// What else is handed over, as JSON: payload.data.data
+    #[arg(long, value_name = "JSON", value_parser = json)]
+    data: Option<Value>,
+    /// The workflow, as you name it
+    #[arg(long, value_name = "ID", default_value = "weir-publish")]
+    workflow_id: String,
+    /// The run of the workflow; the default is the event's id
+    #[arg(long, value_name = "ID")]
+    run_id: Option<String>,
+    /// The event's id, a UUID; the default is a random one
+    #[arg(long, value_name = "UUID")]
+    event_id: Option<Uuid>,
+    /// The Kafka key: with WORKFLOW_ORDERING=key events of one key run one after another
+    #[arg(long)]
+    key: Option<String>,
+    /// Which system asks
+    #[arg(long, value_enum, default_value_t = Source::Airflow)]
+    source: Source,
+    /// The environment that the event belongs to
+    #[arg(long, value_enum, default_value_t = Environment::Dev)]
+    environment: Environment,
+    /// Wait for the result and print it
+    #[arg(long)]
+    wait: bool,
+    /// How long to wait for it
+    #[arg(long, default_value = "300s", value_parser = humantime::parse_duration, requires = "wait")]
+    timeout: Duration,
+}
+
+/// The systems that may ask.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Source {
+    Airflow,
+    Langgraph,
+    Fastapi,
+}
+
+/// The environments that there are.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Environment {
+    Dev,
+    Staging,
+    Prod,
+}
+
+/// What of a result matters here; whatever else a record holds, it is somebody else's.
+#[derive(Debug, Deserialize)]
+struct Answer {
+    correlation_id: String,
+    status: String,
+}
+
+/// Why it did not come to a result.
+enum Failure {
+    Kafka(kafka::Error),
+    Missing(String),
+    Late,
+}
+
+pub(super) fn run(arguments: &Arguments, vars: Vars) -> Exit {
+    if arguments.data.as_ref().is_some_and(|data| data.get("task").is_some()) {
+        fail("--data has a task of its own, which would win over --task; leave one of them out");
+        return Exit::Usage;
+    }
+    let config = match load(vars) {
+        Ok(config) => config,
+        Err(exit) => return exit,
+    };
+    let draft = draft(arguments);
+    block_on(async {
+        match publish(arguments, &config, &draft).await {
+            Ok(exit) => exit,
+            Err(Failure::Kafka(error)) => {
+                fail(&error);
+                error.kind.into()
+            }
+            Err(Failure::Missing(reason)) => {
+                fail(reason);
+                Exit::Unavailable
+            }
+            Err(Failure::Late) => {
+                let (id, waited) = (draft.event_id, humantime::format_duration(arguments.timeout));
+                fail(format_args!(
+                    "no result of event {id} within {waited}; the event is published, and its result will come when \
+                     weir gets to it"
+                ));
+                Exit::Unavailable
+            }
+        }
+    })
+}
+
+fn draft(arguments: &Arguments) -> Draft {
+    Draft {
+        event_id: arguments.event_id.unwrap_or_else(Uuid::new_v4),
+        workflow_id: arguments.workflow_id.clone(),
+        run_id: arguments.run_id.clone(),
+        task: arguments.task.clone().into(),
+        data: arguments.data.clone(),
+        source: match arguments.source {
+            Source::Airflow => "airflow",
+            Source::Langgraph => "langgraph",
+            Source::Fastapi => "fastapi",
+        },
+        environment: match arguments.environment {
+            Environment::Dev => "dev",
+            Environment::Staging => "staging",
+            Environment::Prod => "prod",
+        },
+    }
+}
+
+async fn publish(arguments: &Arguments, config: &Config, draft: &Draft) -> Result<Exit, Failure> {
+    let (events, results) = (&config.kafka.workflow_events_topic, &config.kafka.workflow_results_topic);
+    let outside = Outside::new(&config.kafka, "publish")?;
+    let wanted: &[&str] = if arguments.wait { &[events, results] } else { &[events] };
+    let found = outside.find(wanted, PATIENCE).await?;
+    if let Some((topic, _)) = wanted.iter().zip(found).find(|(_, is_there)| !is_there) {
+        return Err(Failure::Missing(missing(topic, topic == results)));
+    }
+    let tail = if arguments.wait { Some(outside.tail(&[results]).await?) } else { None };
+    let event = draft.write(Timestamp::now());
+    let published = outside.publish(events, arguments.key.as_deref(), event.as_bytes()).await?;
+    let (partition, offset) = published;
+    say(format_args!("published {} to {events}, partition {partition}, offset {offset}", draft.event_id));
+    match tail {
+        None => Ok(print(&format!("{}\n", draft.event_id))),
+        Some(tail) => answer(&tail, draft.event_id, Instant::now() + arguments.timeout).await,
+    }
+}
+
+/// Prints the first result of the event.
+async fn answer(tail: &Tail, event_id: Uuid, until: Instant) -> Result<Exit, Failure> {
+    let id = event_id.to_string();
+    loop {
+        let Ok(seen) = timeout_at(until, tail.next()).await else { return Err(Failure::Late) };
+        let value = seen?.value;
+        let Ok(answer) = serde_json::from_slice::<Answer>(&value) else { continue };
+        if answer.correlation_id != id {
+            continue;
+        }
+        return Ok(match print(&format!("{}\n", String::from_utf8_lossy(&value))) {
+            Exit::Ok if answer.status != "success" => Exit::Failed,
+            exit => exit,
+        });
+    }
+}
+
+fn missing(topic: &str, is_results: bool) -> String {
+    if is_results {
+        format!("topic {topic} does not exist; weir creates it when it starts, or see KAFKA_WORKFLOW_RESULTS_TOPIC")
+    } else {
+        format!("topic {topic} does not exist; create it, or see KAFKA_WORKFLOW_EVENTS_TOPIC")
+    }
+}
+
+fn json(text: &str) -> Result<Value, String> {
+    serde_json::from_str(text).map_err(|error| format!("is no JSON: {error}"))
+}
+
+impl From<kafka::Error> for Failure {
+    fn from(error: kafka::Error) -> Self {
+        Self::Kafka(error)
+    }
+}

@@ -1,0 +1,256 @@
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
+use jiff::Timestamp;
+use serde_json::{Value, json};
+use tokio::sync::{mpsc, watch};
+
+use super::*;
+use crate::event::{self, Defaults};
+use crate::journal::Effects;
+use crate::llm::{self, Answer, ChatModel, DoneReason, Fault, Timings};
+use crate::record::{Epoch, Offset, PartitionId, Position, Record};
+use crate::sink::{Limits, Outgoing, Topic};
+use crate::telemetry::Metrics;
+
+const POSITION: Position = Position { partition: PartitionId(3), offset: Offset(7), epoch: Epoch(1) };
+const LIMITS: Limits = Limits { result_max: 1 << 20, dead_letter_max: 1 << 20, journal_max: 1 << 20 };
+
+/// What a model does when it is asked.
+#[derive(Clone, Copy)]
+enum Behaviour {
+    Answers,
+    Fails,
+    Refuses,
+    Panics,
+    Hangs,
+    /// Stands in line for so long, then answers.
+    Queues(Duration),
+}
+
+struct Model {
+    behaviour: Behaviour,
+    asked: Arc<AtomicUsize>,
+}
+
+impl ChatModel for Model {
+    fn ask<'a>(&'a self, request: llm::Request<'a>) -> BoxFuture<'a, Result<Answer, llm::Error>> {
+        self.asked.fetch_add(1, Ordering::Relaxed);
+        async move {
+            let fail = |fault| Err(llm::Error { endpoint: "http://model".into(), fault });
+            match self.behaviour {
+                Behaviour::Answers => {}
+                Behaviour::Fails => return fail(Fault::Unreachable { reason: "refused".into() }),
+                Behaviour::Refuses => return fail(Fault::ContextOverflow { message: "too long".into() }),
+                Behaviour::Panics => panic!("the model's client broke"),
+                Behaviour::Hangs => std::future::pending().await,
+                Behaviour::Queues(time) => {
+                    let waiting = request.queue.wait();
+                    tokio::time::sleep(time).await;
+                    drop(waiting);
+                }
+            }
+            let (model, text) = ("scripted".into(), "an answer".into());
+            Ok(Answer { text, model, usage: None, done_reason: DoneReason::Stop, timings: Timings::default() })
+        }
+        .boxed()
+    }
+}
+
+struct Bench {
+    runner: Runner,
+    asked: Arc<AtomicUsize>,
+    requests: mpsc::Receiver<Request>,
+}
+
+fn bench(behaviour: Behaviour, config: Config, limits: Limits) -> Bench {
+    let asked = Arc::new(AtomicUsize::new(0));
+    let model = Arc::new(Model { behaviour, asked: Arc::clone(&asked) });
+    let (sender, requests) = mpsc::channel(16);
+    let recorder = Recorder::new(sender, config.durability);
+    let press = Arc::new(Press::new("events".into(), watch::channel(limits).1));
+    let runner =
+        Runner::new(agents_graph(model).unwrap(), config, "llama".into(), recorder, (press, Metrics::default()));
+    Bench { runner, asked, requests }
+}
+
+fn config() -> Config {
+    Config { durability: Durability::Off, ..Config::default() }
+}
+
+fn record(task: &Value) -> Record {
+    let event = json!({
+        "event_id": "123e4567-e89b-42d3-a456-426614174000", "event_type": "workflow.triggered",
+        "timestamp": "2026-11-23T10:00:00Z", "source": "airflow", "workflow_id": "w", "workflow_run_id": "r",
+        "payload": {"data": {"task": task}}, "metadata": {"environment": "dev"},
+    });
+    let value = Some(event.to_string().into());
+    Record { position: POSITION, timestamp_ms: Some(5), key: None, value, headers: Vec::new() }
+}
+
+fn attempt(task: &str, last: bool) -> Attempt {
+    let record = record(&json!(task));
+    let event = event::decode(record.value.as_deref(), &Defaults::of("events", &record)).unwrap();
+    let job = Job { event: Arc::new(event), timestamp_ms: Some(5) };
+    Attempt { position: POSITION, job, number: if last { 4 } else { 1 }, last, effects: Effects::default() }
+}
+
+fn done(finished: Finished) -> Outcome {
+    match finished {
+        Finished::Done(outcome) => outcome,
+        Finished::Retry { class, .. } => panic!("wants another attempt: {class}"),
+    }
+}
+
+fn values(outcome: &Outcome, topic: Topic) -> Vec<Value> {
+    let records = outcome.records.iter().filter(|record| record.topic == topic);
+    records.map(|record| serde_json::from_slice(&record.value).unwrap()).collect()
+}
+
+#[tokio::test]
+async fn a_run_that_reaches_its_end_has_a_result_and_no_dead_letter() {
+    let bench = bench(Behaviour::Answers, config(), LIMITS);
+
+    let outcome = done(bench.runner.attempt(attempt("analyze it", false)).await);
+
+    let [result] = values(&outcome, Topic::Results).try_into().unwrap();
+    assert_eq!(result["status"], "success");
+    assert_eq!(result["result"]["agent_results"]["llm_analysis"]["result"], "an answer");
+    assert_eq!((outcome.status, outcome.class), (Some("success"), None));
+    assert_eq!(outcome.records.len(), 1);
+}
+
+#[tokio::test]
+async fn an_error_that_may_pass_asks_for_another_attempt_and_the_last_one_ends_as_error() {
+    let bench = bench(Behaviour::Fails, config(), LIMITS);
+
+    let first = bench.runner.attempt(attempt("analyze it", false)).await;
+    let last = done(bench.runner.attempt(attempt("analyze it", true)).await);
+
+    assert!(matches!(first, Finished::Retry { class: "llm.unreachable", after: None }));
+    let [result] = values(&last, Topic::Results).try_into().unwrap();
+    let [letter] = values(&last, Topic::DeadLetters).try_into().unwrap();
+    assert_eq!(result["status"], "error");
+    assert_eq!(result["result"]["agent_results"]["data"]["result"], "data_processed", "the partial state");
+    assert_eq!(letter["error"]["type"], "llm.unreachable");
+    assert_eq!(letter["retry_count"], 3);
+}
+
+#[tokio::test]
+async fn an_error_that_stays_ends_the_run_at_once_as_failure() {
+    let bench = bench(Behaviour::Refuses, config(), LIMITS);
+
+    let outcome = done(bench.runner.attempt(attempt("analyze it", false)).await);
+
+    assert_eq!((outcome.status, outcome.class), (Some("failure"), Some("llm.context_overflow")));
+}
+
+#[tokio::test]
+async fn a_panic_in_an_agent_ends_its_run_with_a_dead_letter() {
+    let bench = bench(Behaviour::Panics, config(), LIMITS);
+
+    let outcome = done(bench.runner.attempt(attempt("analyze it", false)).await);
+
+    assert_eq!((outcome.status, outcome.class), (Some("error"), Some("workflow.panic")));
+}
+
+#[tokio::test]
+async fn degrading_writes_the_last_error_into_the_result_and_goes_on() {
+    let config = Config { on_error: OnError::Degrade, ..config() };
+    let bench = bench(Behaviour::Fails, config, LIMITS);
+
+    let first = bench.runner.attempt(attempt("analyze it", false)).await;
+    let last = done(bench.runner.attempt(attempt("analyze it", true)).await);
+
+    assert!(matches!(first, Finished::Retry { .. }));
+    let [result] = values(&last, Topic::Results).try_into().unwrap();
+    assert_eq!(result["status"], "success");
+    assert_eq!(result["result"]["agent_results"]["llm_analysis"]["status"], "error");
+    assert_eq!(result["result"]["metadata"]["llm_metadata"]["error_type"], "llm.unreachable");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_limit_stops_a_run_that_hangs() {
+    let bench = bench(Behaviour::Hangs, config(), LIMITS);
+
+    let ended = bench.runner.attempt(attempt("analyze it", false)).await;
+
+    assert!(matches!(ended, Finished::Retry { class: "workflow.timeout", .. }));
+}
+
+#[tokio::test(start_paused = true)]
+async fn time_in_line_does_not_count_against_the_limit() {
+    let bench = bench(Behaviour::Queues(Duration::from_secs(3600)), config(), LIMITS);
+
+    let outcome = done(bench.runner.attempt(attempt("analyze it", false)).await);
+
+    assert_eq!(outcome.status, Some("success"));
+}
+
+#[tokio::test]
+async fn an_answer_goes_on_only_when_it_is_recorded_and_is_not_asked_for_again() {
+    let config = Config { durability: Durability::Sync, ..config() };
+    let mut bench = bench(Behaviour::Answers, config, LIMITS);
+    let mut run = Box::pin(bench.runner.attempt(attempt("analyze it", false)));
+    let request = tokio::select! {
+        _ = &mut run => panic!("went on before the record was committed"),
+        request = bench.requests.recv() => request.unwrap(),
+    };
+
+    assert!(run.as_mut().now_or_never().is_none(), "went on before the record was committed");
+    assert_eq!(request.record.unwrap().partition, Some(POSITION.partition));
+    request.committed.unwrap().send(()).unwrap();
+    let first = done(run.await);
+
+    let mut again = attempt("analyze it", false);
+    again.effects.insert(request.effect);
+    let second = done(bench.runner.attempt(again).await);
+    assert_eq!(bench.asked.load(Ordering::Relaxed), 1);
+    let result = |outcome| values(outcome, Topic::Results)[0]["result"].clone();
+    assert_eq!(result(&first), result(&second));
+}
+
+#[tokio::test]
+async fn a_result_too_large_for_its_topic_becomes_a_failure_that_fits() {
+    let limits = Limits { result_max: 4096, dead_letter_max: 4096, ..LIMITS };
+    let bench = bench(Behaviour::Answers, config(), limits);
+
+    let outcome = done(bench.runner.attempt(attempt(&"long ".repeat(2000), false)).await);
+
+    assert_eq!((outcome.status, outcome.class), (Some("failure"), Some("workflow.result_too_large")));
+    assert!(outcome.records.iter().map(Outgoing::size).all(|size| size <= 4096));
+    assert_eq!(outcome.records.len(), 2);
+}
+
+#[test]
+fn a_record_that_is_no_event_is_answered_where_its_id_can_be_read() {
+    let press = Press::new("events".into(), watch::channel(LIMITS).1);
+    let refused = |value: Option<&str>| {
+        let value = value.map(|text| text.to_owned().into());
+        let record = Record { value, ..record(&json!("x")) };
+        let invalid = event::decode(record.value.as_deref(), &Defaults::of("events", &record)).unwrap_err();
+        press.refused(&record, &invalid, Timestamp::UNIX_EPOCH)
+    };
+
+    let nameless = refused(None);
+    let named = refused(Some(r#"{"event_id": "123e4567-e89b-42d3-a456-426614174000", "workflow_id": "w"}"#));
+
+    assert_eq!((nameless.status, nameless.class), (None, Some("event.null")));
+    assert_eq!((named.status, named.class), (Some("error"), Some("event.schema")));
+    assert_eq!(values(&named, Topic::Results)[0]["workflow_id"], "w");
+    assert_eq!(values(&named, Topic::DeadLetters)[0]["source"]["offset"], 7);
+}
+
+#[test]
+fn the_same_record_has_the_same_dead_letter_id_in_every_life() {
+    let press = Press::new("events".into(), watch::channel(LIMITS).1);
+    let record = Record { value: None, ..record(&json!("x")) };
+    let invalid = event::decode(None, &Defaults::of("events", &record)).unwrap_err();
+
+    let id = || values(&press.refused(&record, &invalid, Timestamp::UNIX_EPOCH), Topic::DeadLetters)[0]["dlq_id"].clone();
+
+    assert_eq!(id(), id());
+}

@@ -1,0 +1,5 @@
+//! What the tests share.
+
+pub mod kafka;
+pub mod model_server;
+pub mod vectors;
