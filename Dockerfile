@@ -27,9 +27,10 @@ LABEL org.opencontainers.image.title="weir" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}" \
       org.opencontainers.image.base.name="${RUNTIME_IMAGE}"
-# For base images without certificates (debian:bookworm-slim): Kafka over TLS and HTTPS endpoints look for them here.
-COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/ca-certificates.crt
 COPY --from=build /out/ /
+# For base images without certificates (debian:bookworm-slim). The OpenSSL inside the binary would look elsewhere.
+COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/ca-certificates.crt
+ENV SSL_CERT_FILE=/etc/ssl/certs/ca-certificates.crt
 # Probes and metrics come from outside the container, so loopback, weir's default, would be of no use.
 ENV HTTP_ADDR=0.0.0.0:8080
 EXPOSE 8080

@@ -14,14 +14,14 @@ use super::{Vars, block_on};
 
 const EXAMPLES: &str = "\
 Examples:
-  weir check                          the settings, where each comes from, and what is odd about them
-  weir check --online                 also: brokers, topics and their limits, transactions, the model
-  weir check --json | jq .problems    for programs
+  weir check             the settings, where each comes from, what is odd
+  weir check --online    also brokers, topics, transactions and the model
+  weir check --json | jq .problems
 
 Nothing is changed: no topic is created and no group is joined.
 
-Exit codes: 0 all is well; 69 something that a run needs does not answer or is not as it must be;
-78 wrong configuration.";
+Exit codes: 0 all is well; 69 something that a run needs does not answer, or is
+not as it must be; 78 wrong configuration.";
 
 /// What to check.
 #[derive(Debug, Args)]

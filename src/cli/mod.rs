@@ -28,10 +28,10 @@ type Vars = Vec<(OsString, OsString)>;
 
 const EXAMPLES: &str = "\
 Examples:
-  weir dev                                    try it: an embedded broker and sample events
-  weir check --online                         is everything there that a run needs?
-  weir run                                    run the daemon; settings come from the environment
-  weir publish --task 'Analyze sales' --wait  publish an event and print its result
+  weir dev               try it: an embedded broker and sample events
+  weir check --online    is everything there that a run needs?
+  weir run               run the daemon; settings come from the environment
+  weir publish --task 'Analyze the sales of last week' --wait
 
 Settings are environment variables; `weir check` lists them with their values,
 docs/configuration.md explains each.";
@@ -49,9 +49,9 @@ enum Command {
     /// Run the daemon (the default)
     #[command(after_help = run::EXAMPLES)]
     Run,
-    /// Try it without Kafka: an embedded broker, sample events, their way through the graph
+    /// Try it without Kafka: an embedded broker and sample events
     Dev(dev::Arguments),
-    /// Check the configuration and list it; with --online also brokers, topics and the model
+    /// Check the configuration; with --online also brokers, topics, the model
     Check(check::Arguments),
     /// Publish one event, and wait for its result if asked to
     Publish(publish::Arguments),
@@ -61,7 +61,7 @@ enum Command {
     Graph(small::Graph),
     /// Print the JSON Schema of what goes over the wire
     Schema(small::Schema),
-    /// Serve a scripted model that speaks Ollama's API; for demonstrations without a model
+    /// Serve a scripted model that speaks Ollama's API
     ScriptedModel(scripted_model::Arguments),
     /// Print a completion script for a shell
     Completions(small::Completions),

@@ -22,15 +22,15 @@ use super::{Vars, block_on, load};
 const EXAMPLES: &str = "\
 Examples:
   weir publish --task 'Analyze the sales of last week' --wait
-  weir publish --task 'Recommend a supplier' --data '{\"region\":\"EMEA\"}' --wait --timeout 60s | jq .result
-  weir publish --task 'Close the books' --workflow-id ledger --run-id 2026-11 --key ledger
+  weir publish --task 'Recommend a supplier' --wait --timeout 60s | jq .result
+  weir publish --task 'Close the books' --data '{\"year\":2026}' --key ledger
   KAFKA_BOOTSTRAP_SERVERS=kafka:9092 weir publish --task 'Close the books'
 
-Without --wait the event's id is printed, which is its result's correlation id.
+Without --wait the event's id is printed: its result's correlation id.
 
-Exit codes: 0 published, and with --wait the result is a success; 1 the result is none; 64 usage;
-65 the event is larger than the topic takes; 69 no broker, no topic, or no result in time;
-77 Kafka refuses us; 78 wrong configuration.";
+Exit codes: 0 published, and with --wait the result is a success; 1 the result
+is none; 64 usage; 65 the event is larger than the topic takes; 69 no broker,
+no topic, or no result in time; 77 Kafka refuses us; 78 wrong configuration.";
 
 /// How long a broker may take to be there.
 const PATIENCE: Duration = Duration::from_secs(5);

@@ -18,13 +18,15 @@ use super::{Vars, block_on, read};
 
 pub(super) const EXAMPLES: &str = "\
 Examples:
-  KAFKA_BOOTSTRAP_SERVERS=kafka:9092 OLLAMA_BASE_URL=http://ollama:11434 weir run
+  KAFKA_BOOTSTRAP_SERVERS=kafka:9092 weir run
   LOG_FORMAT=json LOG_LEVEL=debug weir run
 
-SIGTERM and SIGINT drain: running work may finish within SHUTDOWN_GRACE. A second signal aborts.
+SIGTERM and SIGINT drain: running work may finish within SHUTDOWN_GRACE.
+A second signal aborts.
 
-Exit codes: 0 drained, everything committed; 70 internal error; 75 start it again: another process
-has this identity, or the last transaction could not be committed; 78 wrong configuration.";
+Exit codes: 0 drained, everything committed; 70 internal error; 75 start it
+again: another process has this identity, or the last transaction could not be
+committed; 78 wrong configuration.";
 
 pub(super) fn run(vars: Vars) -> Exit {
     let (config, warnings) = match read(vars) {

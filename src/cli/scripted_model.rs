@@ -30,9 +30,9 @@ use super::terminal::{fail, say};
 
 const EXAMPLES: &str = "\
 Examples:
-  weir scripted-model                          where Ollama would be
-  weir scripted-model --addr 0.0.0.0:11434     in a container
-  curl localhost:11434/api/generate -d '{\"model\":\"any\",\"prompt\":\"Analyze sales\"}'
+  weir scripted-model                         where Ollama would be
+  weir scripted-model --addr 0.0.0.0:11434    in a container
+  curl localhost:11434/api/generate -d '{\"model\":\"any\",\"prompt\":\"Why?\"}'
   LLM_PROVIDER=openai OPENAI_BASE_URL=http://localhost:11434/v1 weir run
 
 Exit codes: 0 ended by SIGTERM or SIGINT; 71 the address can't be listened on.";

@@ -18,7 +18,8 @@ Examples:
   weir healthcheck
   weir healthcheck --live --timeout 1s
 
-Exit codes: 0 healthy; 1 not, and stderr says why; 69 nobody answers; 78 wrong configuration.";
+Exit codes: 0 healthy; 1 not, and stderr says why; 69 nobody answers;
+78 wrong configuration.";
 
 const GRAPH_EXAMPLES: &str = "\
 Examples:

@@ -10,3 +10,6 @@ pub mod offsets;
 
 pub use config::{Config, DeliveryGuarantee, Ordering};
 pub use driver::{Driver, End, Parts};
+
+#[cfg(test)]
+mod tests;

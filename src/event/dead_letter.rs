@@ -199,7 +199,8 @@ impl DeadLetter<'_> {
 
 impl Origin<'_> {
     fn json(&self) -> String {
-        let timestamp = self.timestamp_ms.map_or("null".to_owned(), |time| time.to_string());
+        let timestamp =
+            self.timestamp_ms.map_or_else(|| "null".to_owned(), |time| time.to_string());
         Object::new()
             .text("topic", excerpt(self.topic, TOPIC_MAX))
             .json("partition", &self.partition.to_string())

@@ -9,8 +9,8 @@
 /// #[error("no answer")]
 /// pub struct NoAnswer;
 ///
-/// fn shorten(notes: &mut String, note: &str) {
-///     notes.push_str(note.get(..3).unwrap_or(note));
+/// fn shorten(notes: &mut String, note: String) {
+///     notes.extend(note.chars().take(3));
 /// }
 ///
 /// graph::state! {
@@ -30,7 +30,7 @@
 ///         /// The best score so far.
 ///         pub best: u32 => max,
 ///         /// Shortened notes.
-///         pub notes: String => with(&'static str, shorten),
+///         pub notes: String => with(String, shorten),
 ///     }
 ///     /// What one agent has to say.
 ///     pub update ChatUpdate;

@@ -169,6 +169,10 @@ impl From<Code> for Error {
 }
 
 impl From<KafkaError> for Error {
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "rdkafka has a variant per call that failed, and what they have in common is the code"
+    )]
     fn from(error: KafkaError) -> Self {
         match &error {
             // Its display holds the value that was refused, a password perhaps.

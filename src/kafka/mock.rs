@@ -27,7 +27,7 @@ impl Mock {
     pub fn start(config: &Config, reporter: &Reporter) -> Result<Self, Error> {
         let native = client::mock();
         let client = FutureProducer::from_config_and_context(&native, Plain(reporter.clone()))?;
-        native::without_rebalance_delay(client.client());
+        native::complete_mock(client.client());
         let failed = || Error::new(Kind::Other, "librdkafka's mock cluster does not start");
         let cluster = client.client().mock_cluster().ok_or_else(failed)?;
         for topic in [

@@ -16,7 +16,8 @@ use rdkafka::{
         rd_kafka_consumer_group_metadata, rd_kafka_consumer_group_metadata_destroy,
         rd_kafka_consumer_group_metadata_generation_id, rd_kafka_consumer_group_metadata_member_id,
         rd_kafka_handle_mock_cluster, rd_kafka_header_get_all, rd_kafka_headers_t, rd_kafka_message_headers,
-        rd_kafka_mock_group_initial_rebalance_delay_ms, rd_kafka_resp_err_t,
+        rd_kafka_mock_broker_add, rd_kafka_mock_group_initial_rebalance_delay_ms,
+        rd_kafka_resp_err_t,
     },
     client::{Client, ClientContext},
     error::RDKafkaErrorCode,
@@ -72,10 +73,8 @@ pub(crate) fn lines(list: &TopicPartitionList) -> Vec<Line> {
             partition: element.partition,
             offset: element.offset,
             metadata: bytes(element.metadata, element.metadata_size),
-            error: match element.err {
-                rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR => None,
-                error => Some(error.into()),
-            },
+            error: (element.err != rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR)
+                .then(|| element.err.into()),
         };
         elements.iter().map(line).collect()
     }
@@ -114,13 +113,16 @@ pub(crate) fn headers(message: &BorrowedMessage<'_>) -> Vec<(String, Option<Byte
     }
 }
 
-/// Lets the groups of a client's own mock cluster, when it has one, begin at once instead of after three seconds.
-pub(super) fn without_rebalance_delay<C: ClientContext>(client: &Client<C>) {
+/// Completes a client's own mock cluster, when it has one: its groups begin at once instead of after three seconds, and
+/// it has a controller. librdkafka says that broker 0 is, and starts none of that number.
+pub(super) fn complete_mock<C: ClientContext>(client: &Client<C>) {
     // SAFETY: the client's pointer lives as long as `client`, and so does the cluster that it owns.
     unsafe {
         let cluster = rd_kafka_handle_mock_cluster(client.native_ptr());
         if !cluster.is_null() {
             rd_kafka_mock_group_initial_rebalance_delay_ms(cluster, 0);
+            // Only a number that is taken is refused.
+            rd_kafka_mock_broker_add(cluster, 0);
         }
     }
 }

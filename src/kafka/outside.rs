@@ -11,7 +11,7 @@ use rdkafka::{
     config::FromClientConfigAndContext,
     consumer::{Consumer, StreamConsumer},
     error::{KafkaError, RDKafkaErrorCode},
-    producer::{FutureProducer, FutureRecord, Producer as _},
+    producer::{FutureProducer, FutureRecord},
     util::Timeout,
 };
 use tokio::time::{Instant, sleep};

@@ -13,6 +13,8 @@ use crate::record::{Offset, PartitionId};
 mod batch;
 mod deliveries;
 mod error;
+#[cfg(test)]
+pub(crate) mod memory;
 mod inspect;
 mod outcome;
 mod plain;

@@ -74,7 +74,7 @@ impl Transaction<'_> {
             self.records,
             began + share(self.config.transaction_timeout, 85),
         )
-        .map_err(|undelivered| self.undelivered(undelivered))?;
+        .map_err(|undelivered| self.undelivered(&undelivered))?;
         self.send_offsets(began + share(self.config.transaction_timeout, 95))?;
         self.commit()?;
         Ok(journal_offsets(self.records, &offsets))
@@ -123,8 +123,8 @@ impl Transaction<'_> {
         }
     }
 
-    fn undelivered(&self, undelivered: Undelivered) -> Failure {
-        let (told, kind) = describe_undelivered(self.records, &undelivered);
+    fn undelivered(&self, undelivered: &Undelivered) -> Failure {
+        let (told, kind) = describe_undelivered(self.records, undelivered);
         if self.is_fatal() { self.broken(told, kind) } else { self.abort(told, kind) }
     }
 
@@ -144,6 +144,7 @@ impl Transaction<'_> {
         }
     }
 
+    #[expect(clippy::wildcard_enum_match_arm, reason = "no other kind of error comes from these calls")]
     fn judge(&self, error: &KafkaError) -> Judgement {
         if self.is_fatal() {
             return Judgement::GiveUp;
@@ -249,11 +250,10 @@ pub(super) fn describe_undelivered(
         Undelivered::Failed(index, error) => {
             let error = crate::kafka::Error::from(error.clone());
             let topic = records.get(*index).map_or(Topic::Results, |record| record.topic);
-            let told = match error.kind {
-                Kind::Permission => Error::Permission {
-                    reason: format!("write to the {topic} topic: {}", error.reason),
-                },
-                _ => Error::Delivery { topic, reason: error.reason },
+            let told = if error.kind == Kind::Permission {
+                Error::Permission { reason: format!("write to the {topic} topic: {}", error.reason) }
+            } else {
+                Error::Delivery { topic, reason: error.reason }
             };
             (told, error.kind)
         }

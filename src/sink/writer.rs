@@ -98,13 +98,19 @@ impl Writer {
     fn commit(&mut self, batch: &Batch, group: Option<&ConsumerGroupMetadata>) -> Commit {
         match self.try_commit(batch, group) {
             Ok(journal) => {
-                self.reporter.up();
+                self.reporter.ready();
                 for position in &batch.positions {
                     self.membership.committed(position.partition, position.offset);
                 }
                 Commit::Applied { journal }
             }
-            Err(error) => Commit::Aborted { error },
+            Err(error) => {
+                // It heals when the operator grants it; until then nothing is published, and readiness says why.
+                if let Error::Permission { .. } = error {
+                    self.reporter.waiting(error.to_string());
+                }
+                Commit::Aborted { error }
+            }
         }
     }
 
@@ -192,10 +198,11 @@ impl Writer {
                 }
                 Err(error) => error,
             };
-            match error.kind {
-                Kind::Configuration => return Err(Error::Configuration { reason: error.reason }),
-                Kind::Fenced if self.fencings.note(Instant::now()) => return Err(self.twin()),
-                _ => {}
+            if error.kind == Kind::Configuration {
+                return Err(Error::Configuration { reason: error.reason });
+            }
+            if error.kind == Kind::Fenced && self.fencings.note(Instant::now()) {
+                return Err(self.twin());
             }
             waited = true;
             self.reporter.waiting(format!("the producer is not ready: {}", error.reason));
@@ -235,10 +242,8 @@ impl Writer {
             }
             let kafka::Error { kind, reason } = error.into();
             // Nobody may be unreachable: the coordinator still ends what an earlier life left open.
-            let reason = match kind {
-                Kind::TimedOut => self.reporter.trouble().map_or(reason, |trouble| trouble.reason),
-                _ => reason,
-            };
+            let trouble = self.reporter.trouble().filter(|_| kind == Kind::TimedOut);
+            let reason = trouble.map_or(reason, |trouble| trouble.reason);
             self.reporter.waiting(format!("transactions are not initialised: {reason}"));
         }
     }

@@ -131,6 +131,7 @@ impl Assignments {
         self.epoch = Epoch(self.epoch.0 + 1);
         let ticket =
             Ticket { partition, epoch: self.epoch, cancelled: self.stop.child_token() };
+        self.shared.status.begin(partition, self.epoch);
         self.held.insert(partition, Held::Recovering(ticket.clone()));
         ticket
     }
@@ -144,7 +145,7 @@ impl Assignments {
             let event = Event::Revoked { partitions: told, lost, done };
             if self.stop.run_until_cancelled(self.events.send(event)).await.is_some() {
                 // Sent or dropped, it means the same: nobody works on these partitions any more.
-                drop(self.stop.run_until_cancelled(given_up).await);
+                self.stop.run_until_cancelled(given_up).await.map(Result::ok);
             }
         }
         self.acknowledge(partitions).await;
@@ -289,7 +290,7 @@ impl Assignments {
             error!(%partition, %error, "reader ended badly");
         }
         // So that a log whose ends can't be told is not asked for them without pause.
-        drop(self.stop.run_until_cancelled(sleep(MOVE)).await);
+        self.stop.run_until_cancelled(sleep(MOVE)).await;
         self.acknowledge(vec![partition]).await;
         self.begin(vec![Begin { partition, epoch, wanted, window }]).await;
     }

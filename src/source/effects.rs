@@ -156,7 +156,7 @@ fn read_to(
             told = Instant::now();
             for partition in ends.keys() {
                 if let Some(stretch) = of(stretches, *partition) {
-                    status.underway(*partition, stretch.progress());
+                    status.underway(*partition, stretch.ticket.epoch, stretch.progress());
                 }
             }
         }

@@ -49,7 +49,7 @@ impl Asked {
         }
         if ticket.partition != DECIDES {
             let reason = "waiting for the owner of partition 0 to decide where the group begins";
-            shared.status.underway(ticket.partition, reason);
+            shared.status.underway(ticket.partition, ticket.epoch, reason.to_owned());
             return Ok(None);
         }
         let Some(decided) = decide(shared, clients, ticket)? else { return Ok(None) };

@@ -18,7 +18,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{debug, error, info, warn};
 
 use crate::{
-    kafka::{self, Config, Consuming, Identity, Member, MemberContext, Reporter, thread},
+    kafka::{self, Config, Consuming, Identity, Kind, Member, MemberContext, Reporter, thread},
     record::{Epoch, Offset, PartitionId, Position, Record},
     telemetry::{Component, Metrics},
 };
@@ -108,7 +108,6 @@ impl Source {
         let (found, findings) = mpsc::channel(FOUND_MAX);
         let (strays, strayed) = mpsc::channel(EVENTS_MAX);
         let (fail, failure) = watch::channel(None);
-        let instance = identity.instance().to_owned();
         let shared = Recovering {
             status: Arc::new(Status::new(&config.consumer_group_id, group)),
             config,
@@ -133,9 +132,14 @@ impl Source {
             found,
         };
         let inbox = Inbox { rebalances, found: findings, strays: strayed };
+        let pump = Pump {
+            consumer: Arc::clone(&consumer),
+            shared: Arc::clone(&assignments.shared),
+            strays,
+            fail,
+            stop: stop_pump.clone(),
+        };
         let assignments = tracker.spawn(assignments.run(inbox));
-        let pump =
-            Pump { consumer: Arc::clone(&consumer), strays, fail, instance, stop: stop_pump.clone() };
         let pump = tracker.spawn(pump.run());
         let source = Self {
             consumer,
@@ -191,9 +195,9 @@ async fn end(name: &str, (task, stop): (JoinHandle<()>, CancellationToken)) {
 /// Polls the main queue, always: rebalances, errors and statistics come through it, and by it the group sees us live.
 struct Pump {
     consumer: Arc<StreamConsumer<MemberContext>>,
+    shared: Arc<Recovering>,
     strays: mpsc::Sender<(PartitionId, Record)>,
     fail: watch::Sender<Option<Error>>,
-    instance: String,
     stop: CancellationToken,
 }
 
@@ -210,9 +214,22 @@ impl Pump {
                     }
                 }
                 Err(KafkaError::MessageConsumptionFatal(code)) => self.failed(code),
-                // The context has told of it already, in words.
-                Err(error) => debug!(%error, "poll the group"),
+                Err(error) => self.trouble(&error.into()),
             }
+        }
+    }
+
+    fn trouble(&self, error: &kafka::Error) {
+        let Config { consumer_group_id: group, workflow_events_topic: topic, .. } = &self.shared.config;
+        // The context has told of it already, in words; what keeps us out of the group is the group's own reason too.
+        debug!(%error, "poll the group");
+        let reason = &error.reason;
+        if error.kind == Kind::Permission {
+            self.shared.status.refused(format!(
+                "permission denied: {reason}; weir reads topic {topic} as a member of group {group}"
+            ));
+        } else if error.kind == Kind::UnknownTopic {
+            self.shared.status.refused(format!("topic {topic}: {reason}"));
         }
     }
 
@@ -222,7 +239,7 @@ impl Pump {
         let twin =
             matches!(code, RDKafkaErrorCode::FencedInstanceId | RDKafkaErrorCode::UnreleasedInstanceId);
         let error = match twin {
-            true => Error::Twin { instance: self.instance.clone() },
+            true => Error::Twin { instance: self.shared.identity.instance().to_owned() },
             false => Error::Fatal { reason },
         };
         self.fail.send_replace(Some(error));

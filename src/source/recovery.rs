@@ -105,9 +105,6 @@ pub(super) struct Clients {
 impl Job {
     /// Recovers until every partition is told, or given up. Blocks.
     pub(super) fn run(mut self) {
-        for ticket in &self.open {
-            self.shared.status.underway(ticket.partition, "reading the committed offset");
-        }
         let mut clients = None;
         loop {
             self.open.retain(|ticket| !ticket.cancelled.is_cancelled());
@@ -289,14 +286,12 @@ impl Job {
     /// Tells why a partition is not recovered yet. It is asked for again.
     fn hold(&self, ticket: &Ticket, error: &Error) {
         let waited = self.began.elapsed();
-        let status = &self.shared.status;
         if waited < QUESTION * 2 {
-            return status.underway(ticket.partition, "reading the committed offset");
+            return;
         }
         let hint = hanging_hint(waited, &self.shared.config);
-        let trouble = self.shared.reporter.trouble();
-        let reason = trouble.map_or_else(|| error.reason.clone(), |trouble| trouble.reason);
-        status.held(ticket.partition, format!("{reason}{hint}"));
+        let reason = self.shared.reporter.explain(error.clone()).reason;
+        self.shared.status.held(ticket.partition, ticket.epoch, format!("{reason}{hint}"));
     }
 }
 

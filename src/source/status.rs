@@ -1,11 +1,14 @@
 //! What the group's health says: whether we are a member, what is being recovered, and which partitions are stopped.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
 use tracing::error;
 
-use crate::{record::PartitionId, telemetry::Component};
+use crate::{
+    record::{Epoch, PartitionId},
+    telemetry::Component,
+};
 
 #[derive(Debug)]
 pub(super) struct Status {
@@ -17,7 +20,8 @@ pub(super) struct Status {
 #[derive(Debug, Default)]
 struct State {
     member: bool,
-    recovering: BTreeMap<PartitionId, Recovering>,
+    refused: Option<String>,
+    recovering: BTreeMap<PartitionId, (Epoch, Recovering)>,
     stopped: BTreeMap<PartitionId, String>,
 }
 
@@ -36,23 +40,48 @@ impl Status {
         status
     }
 
+    /// Notes whether the group counts us as a member.
     pub(super) fn member(&self, member: bool) {
-        self.change(|state| state.member = member);
-    }
-
-    /// Notes how far the recovery of a partition is.
-    pub(super) fn underway(&self, partition: PartitionId, progress: impl Into<String>) {
-        let progress = progress.into();
         self.change(|state| {
-            state.recovering.insert(partition, Recovering::Underway(progress));
+            state.member = member;
+            if member {
+                state.refused = None;
+            }
         });
     }
 
-    /// Notes why the recovery of a partition does not go on.
-    pub(super) fn held(&self, partition: PartitionId, reason: impl Into<String>) {
+    /// Notes why the group does not take us.
+    pub(super) fn refused(&self, reason: impl Into<String>) {
         let reason = reason.into();
+        self.change(|state| state.refused = Some(reason));
+    }
+
+    /// Notes that a recovery begins. What it says later counts until the partition is forgotten.
+    pub(super) fn begin(&self, partition: PartitionId, epoch: Epoch) {
+        let begun = Recovering::Underway("reading the committed offset".to_owned());
         self.change(|state| {
-            state.recovering.insert(partition, Recovering::Held(reason));
+            state.recovering.insert(partition, (epoch, begun));
+        });
+    }
+
+    /// Notes how far a recovery is.
+    pub(super) fn underway(&self, partition: PartitionId, epoch: Epoch, progress: String) {
+        self.tell(partition, epoch, Recovering::Underway(progress));
+    }
+
+    /// Notes why a recovery does not go on.
+    pub(super) fn held(&self, partition: PartitionId, epoch: Epoch, reason: String) {
+        self.tell(partition, epoch, Recovering::Held(reason));
+    }
+
+    fn tell(&self, partition: PartitionId, epoch: Epoch, news: Recovering) {
+        self.change(|state| {
+            // A recovery may be told of its end later than we are.
+            if let Some((current, told)) = state.recovering.get_mut(&partition)
+                && *current == epoch
+            {
+                *told = news;
+            }
         });
     }
 
@@ -74,37 +103,41 @@ impl Status {
     }
 
     fn change(&self, change: impl FnOnce(&mut State)) {
-        let mut state = self.state();
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         change(&mut state);
+        let member = state.member;
         if let Some((partition, reason)) = state.stopped.first_key_value() {
             let more = match state.stopped.len() - 1 {
                 0 => String::new(),
                 more => format!(" (and {more} more)"),
             };
             self.health.waiting(format!("partition {partition} is stopped{more}: {reason}"));
-        } else if !state.member {
+        } else if let Some(reason) = state.refused.as_ref().filter(|_| !member) {
+            self.health.waiting(reason.clone());
+        } else if !member {
             self.health.progress(format!("joining the group {}", self.group));
         } else if let Some((partition, reason)) = state.held() {
             self.health.waiting(format!("partition {partition} can't be recovered yet: {reason}"));
-        } else if let Some((partition, Recovering::Underway(progress))) =
-            state.recovering.first_key_value()
-        {
+        } else if let Some((partition, progress)) = state.underway() {
             self.health.progress(format!("recovering partition {partition}: {progress}"));
         } else {
             self.health.ready();
         }
     }
-
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 impl State {
     fn held(&self) -> Option<(PartitionId, &str)> {
-        self.recovering.iter().find_map(|(partition, recovering)| match recovering {
+        self.recovering.iter().find_map(|(partition, (_, recovering))| match recovering {
             Recovering::Held(reason) => Some((*partition, reason.as_str())),
             Recovering::Underway(_) => None,
+        })
+    }
+
+    fn underway(&self) -> Option<(PartitionId, &str)> {
+        self.recovering.iter().find_map(|(partition, (_, recovering))| match recovering {
+            Recovering::Underway(progress) => Some((*partition, progress.as_str())),
+            Recovering::Held(_) => None,
         })
     }
 }

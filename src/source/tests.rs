@@ -1,0 +1,172 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::timeout;
+
+use crate::{
+    journal::Map,
+    record::{Epoch, Offset, PartitionId},
+    telemetry::Health,
+};
+
+use super::{
+    status::Status,
+    wanted::{Verdict, Wanted},
+    window::Budget,
+    *,
+};
+
+fn map(next: i64, unsettled: &[i64]) -> Map {
+    Map {
+        next: Offset(next),
+        journal_base: Offset(0),
+        nonce: 0,
+        unsettled: unsettled.iter().copied().map(Offset).collect(),
+    }
+}
+
+fn verdicts(wanted: &mut Wanted, offsets: impl IntoIterator<Item = i64>) -> Vec<Verdict> {
+    offsets.into_iter().map(|offset| wanted.read(Offset(offset))).collect()
+}
+
+#[test]
+fn everything_is_wanted_where_nothing_is_known() {
+    let mut wanted = Wanted::new(Offset(3), None);
+
+    let found = verdicts(&mut wanted, [3, 4, 9]);
+
+    assert_eq!(found, [Verdict::Wanted; 3]);
+    assert_eq!(wanted.next(), Offset(10));
+    assert_eq!(wanted.jump(), None);
+}
+
+#[test]
+fn below_the_maps_end_only_the_unsettled_is_wanted() {
+    let mut wanted = Wanted::new(Offset(3), Some(&map(8, &[3, 6])));
+
+    let found = verdicts(&mut wanted, 3..10);
+
+    use Verdict::{Settled as S, Wanted as W};
+    assert_eq!(found, [W, S, S, W, S, W, W]);
+}
+
+#[test]
+fn an_unsettled_offset_that_is_gone_holds_up_nothing() {
+    let mut wanted = Wanted::new(Offset(3), Some(&map(8, &[3, 5, 6])));
+
+    let found = verdicts(&mut wanted, [4, 6, 7, 8]);
+
+    use Verdict::{Settled as S, Wanted as W};
+    assert_eq!(found, [S, W, S, W]);
+}
+
+#[test]
+fn what_was_read_before_is_told_apart() {
+    let mut wanted = Wanted::new(Offset(0), None);
+
+    let found = verdicts(&mut wanted, [0, 1, 1, 0, 2]);
+
+    use Verdict::{Repeated as R, Wanted as W};
+    assert_eq!(found, [W, W, R, R, W]);
+}
+
+#[test]
+fn a_long_settled_stretch_is_worth_a_seek_and_a_short_one_is_not() {
+    let mut wanted = Wanted::new(Offset(0), Some(&map(20_000, &[0, 5_000, 10_000])));
+    wanted.read(Offset(0));
+    assert_eq!(wanted.jump(), None, "4,999 settled records are read");
+    wanted.read(Offset(5_000));
+    assert_eq!(wanted.jump(), None);
+    wanted.read(Offset(10_000));
+
+    assert_eq!(wanted.jump(), Some(Offset(20_000)));
+    wanted.go_to(Offset(20_000));
+    assert_eq!(wanted.jump(), None);
+    assert_eq!(wanted.read(Offset(20_000)), Verdict::Wanted);
+}
+
+#[tokio::test(start_paused = true)]
+async fn room_is_waited_for_and_given_back() {
+    let window = Window::alone(2, 100);
+    assert!(window.room().await);
+    assert!(window.try_room());
+    assert!(!window.try_room());
+
+    let waiting = tokio::time::timeout(Duration::from_secs(1), window.room());
+    assert!(waiting.await.is_err());
+    window.release(1, 0);
+
+    assert!(window.room().await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn bytes_are_one_budget_for_all_windows() {
+    let budget = Arc::new(Budget::new(100));
+    let (one, two) = (Window::new(10, &budget), Window::new(10, &budget));
+    assert!(one.room().await);
+    one.take(150);
+
+    assert!(!two.try_room());
+    assert!(timeout(Duration::from_secs(1), two.room()).await.is_err());
+    assert_eq!(two.free(), 10, "room that was not got is not kept");
+    one.release(1, 60);
+
+    assert!(timeout(Duration::from_secs(1), two.room()).await.unwrap());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_closed_window_has_no_room() {
+    let window = Window::alone(1, 100);
+    let waiting = window.clone();
+    assert!(window.room().await);
+    let waiting = tokio::task::LocalSet::new()
+        .run_until(async move {
+            let task = tokio::task::spawn_local(async move { waiting.room().await });
+            window.close();
+            task.await
+        })
+        .await;
+
+    assert!(!waiting.unwrap());
+}
+
+#[tokio::test]
+async fn the_most_pressing_reason_is_told() {
+    let health = Health::default();
+    let status = Status::new("workers", health.component("group"));
+    let told = || health.readyz().reasons();
+    let (zero, one) = (PartitionId(0), PartitionId(1));
+
+    assert_eq!(told(), "group: joining the group workers");
+    status.refused("permission denied: group");
+    assert_eq!(told(), "group: permission denied: group");
+    status.member(true);
+    assert_eq!(told(), "");
+    status.begin(zero, Epoch(1));
+    status.begin(one, Epoch(2));
+    status.underway(zero, Epoch(1), "12,400 of 50,000 journal records".to_owned());
+    assert_eq!(told(), "group: recovering partition 0: 12,400 of 50,000 journal records");
+    status.held(one, Epoch(2), "a transaction is open".to_owned());
+    assert_eq!(told(), "group: partition 1 can't be recovered yet: a transaction is open");
+    status.stopped(one, "foreign metadata");
+    assert_eq!(told(), "group: partition 1 is stopped: foreign metadata");
+    status.forget(one);
+    status.forget(zero);
+    assert_eq!(told(), "");
+}
+
+#[tokio::test]
+async fn a_recovery_that_was_given_up_has_nothing_to_say() {
+    let health = Health::default();
+    let status = Status::new("workers", health.component("group"));
+    status.member(true);
+    status.begin(PartitionId(0), Epoch(1));
+    status.forget(PartitionId(0));
+
+    status.held(PartitionId(0), Epoch(1), "too late".to_owned());
+    assert!(health.readyz().ok);
+    status.begin(PartitionId(0), Epoch(2));
+    status.held(PartitionId(0), Epoch(1), "too late".to_owned());
+
+    assert_eq!(health.readyz().reasons(), "group: recovering partition 0: reading the committed offset");
+}

@@ -36,17 +36,18 @@ use show::Show;
 
 const EXAMPLES: &str = "\
 Examples:
-  weir dev                                      sample events, then whatever you publish, until Ctrl-C
-  weir publish --task 'Analyze sales' --wait    from another terminal, while weir dev is up
-  OLLAMA_MODEL=qwen3:0.6b weir dev              with a model of yours
-  weir dev --once | jq -c '[.status, .error]'   the results of the samples as JSON lines
+  weir dev                            samples, then whatever you publish
+  weir publish --task 'Analyze sales' --wait    meanwhile, in another terminal
+  OLLAMA_MODEL=qwen3:0.6b weir dev    with a model of yours
+  weir dev --once | jq -c '[.status, .error]'
 
-The broker is librdkafka's mock cluster: in memory, at least once (transactions need a real broker),
-gone when weir dev ends. KAFKA_* is not read but for names of topics and of the group; the model is
-the configured one when it answers within a second, else a scripted one.
+The broker is librdkafka's mock cluster: in memory, at least once (exactly once
+takes a real broker), and gone when this ends. Of KAFKA_* only the names of the
+topics and of the group are read. The model is the configured one when it is
+there within a second, else a script that says so in every answer.
 
-Exit codes: 0 all is well; 1 a sample had no result in time, or it was interrupted; 70 internal error;
-78 wrong configuration.";
+Exit codes: 0 all is well; 1 a sample had no result in time, or --once was
+interrupted; 70 internal error; 78 wrong configuration.";
 
 /// The port that clients expect a broker at.
 const PORT: u16 = 9092;
@@ -70,13 +71,13 @@ const KEPT: [&str; 5] = [
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Arguments {
-    /// Publish the samples, print their results as JSON lines on stdout, and end
+    /// Publish the samples, print their results as JSON lines, and end
     #[arg(long)]
     once: bool,
     /// How long the samples may take with --once
     #[arg(long, default_value = "2m", value_parser = humantime::parse_duration, requires = "once")]
     timeout: Duration,
-    /// The port where clients reach the broker; when it is taken, the broker's own is used
+    /// Where clients reach the broker; any port when this one is taken
     #[arg(long, default_value_t = PORT, conflicts_with = "once")]
     port: u16,
 }
@@ -116,6 +117,8 @@ fn settings(arguments: &Arguments, vars: Vars) -> Result<Config, Exit> {
     let mut config = load(vars.collect())?;
     config.dispatch.delivery_guarantee = DeliveryGuarantee::AtLeastOnce;
     config.kafka.auto_offset_reset = AutoOffsetReset::Earliest;
+    // The mock cluster holds a fetch back for as long as it may, whether something comes or not.
+    config.kafka.properties.consumer.insert("fetch.wait.max.ms".to_owned(), "20".to_owned());
     if !min_age {
         // Whoever waits here has subscribed first.
         config.dispatch.result_min_age = Duration::ZERO;
@@ -124,7 +127,8 @@ fn settings(arguments: &Arguments, vars: Vars) -> Result<Config, Exit> {
         config.service.shutdown_grace = GRACE;
     }
     if !level {
-        "warn".clone_into(&mut config.telemetry.level);
+        // What is worth a warning is shown.
+        "error".clone_into(&mut config.telemetry.level);
     }
     if !format {
         config.telemetry.format = Format::Text;
@@ -157,8 +161,9 @@ async fn dev(arguments: &Arguments, mut config: Config, mut screen: Screen) -> R
     let topics = [config.kafka.workflow_results_topic.as_str(), config.kafka.dlq_topic.as_str()];
     let tail = outside.tail(&topics).await?;
     let (watch, told) = watch::channel();
-    let show = Show::new(&config.kafka, (outside, tail), told, screen);
+    let (kafka, http) = (config.kafka.clone(), config.admin.addr);
     let service = Service::new(config).with_watch(watch);
+    let show = Show::new(&kafka, (outside, tail), told, screen, service.health().clone());
     let service = match model {
         Model::Configured(_) => service,
         Model::Scripted(_) => service.with_model(Arc::new(Scripted::labelled())),
@@ -170,7 +175,7 @@ async fn dev(arguments: &Arguments, mut config: Config, mut screen: Screen) -> R
     // Biased: the show learns of a signal before the service has drained, and says how it ends.
     let exit = tokio::select! {
         biased;
-        exit = show.run(&bootstrap, limit, &stop) => exit,
+        exit = show.run((&bootstrap, http), limit, &stop) => exit,
         ended = &mut running => return Ok(ended.map_or_else(|error| ended_badly(&error), |_| Exit::Internal)),
         () = forward::serve(door, mock.servers()) => Exit::Internal,
     };

@@ -13,8 +13,14 @@ use crate::kafka::Seen;
 use super::Model;
 use super::watch::{Told, What, cut};
 
-/// The longest result that is shown, in characters.
-const RESULT_MAX: usize = 320;
+/// The longest result that is shown, in characters, where no model has answered.
+const RESULT_MAX: usize = 160;
+
+/// How many lines of a model's answer are shown.
+const ANSWER_LINES_MAX: usize = 40;
+
+/// Where the model's answer is in a result.
+const ANSWER: &str = "/result/agent_results/llm_analysis/result";
 
 /// Which stream the show goes to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,7 +71,7 @@ impl Screen {
     }
 
     /// Says what can be done from another terminal.
-    pub(super) fn invite(&mut self, servers: &str, results: &str) {
+    pub(super) fn invite(&mut self, (servers, http): (&str, Option<SocketAddr>), results: &str) {
         let environment = match servers.rsplit_once(':') {
             Some((_, "9092")) => String::new(),
             Some(_) | None => format!("KAFKA_BOOTSTRAP_SERVERS={servers} "),
@@ -74,6 +80,9 @@ impl Screen {
         self.line("Up until Ctrl-C. From another terminal:");
         self.line(&format!("  {environment}weir publish --task 'Recommend a supplier' --wait"));
         self.line(&format!("  kcat -b {servers} -t {results} -C"));
+        if let Some(addr) = http {
+            self.line(&format!("  curl http://{addr}/readyz?verbose"));
+        }
     }
 
     /// Says that a sample is published.
@@ -108,7 +117,7 @@ impl Screen {
     }
 
     /// Shows a result.
-    pub(super) fn result(&mut self, id: Uuid, result: &Value, took: Option<Duration>) {
+    pub(super) fn result(&mut self, id: Uuid, result: &Value, (seen, took): (&Seen, Option<Duration>)) {
         let status = result.get("status").and_then(Value::as_str).unwrap_or("?");
         let ink = match status {
             "success" => Ink::Green,
@@ -116,23 +125,31 @@ impl Screen {
             _ => Ink::Red,
         };
         let status = self.style.paint(ink, format_args!("{status:<8}"));
-        let took = took.map_or_else(String::new, |took| format!("after {took:.0?}: "));
-        let text = match result.get("error").and_then(Value::as_str) {
-            Some(error) => cut(error, RESULT_MAX),
-            None => cut(&result.get("result").map_or_else(String::new, Value::to_string), RESULT_MAX),
-        };
-        self.about(id, &format!("{status}  {took}{text}"));
+        let took = took.map_or_else(String::new, |took| format!("after {took:.0?} "));
+        self.about(id, &format!("{status}  {took}{}", self.place(seen)));
+        let texts = [result.get("error"), result.pointer(ANSWER)].map(|text| text.and_then(Value::as_str));
+        let nothing = texts.iter().all(Option::is_none);
+        for line in texts.into_iter().flatten().flat_map(str::lines).take(ANSWER_LINES_MAX) {
+            self.line(&format!("{:20}{line}", ""));
+        }
+        if let Some(result) = result.get("result").filter(|_| nothing) {
+            self.line(&format!("{:20}{}", "", cut(&result.to_string(), RESULT_MAX)));
+        }
     }
 
     /// Shows a dead letter.
     pub(super) fn letter(&mut self, id: Option<Uuid>, letter: &Value, seen: &Seen) {
         let class = letter.pointer("/error/type").and_then(Value::as_str).unwrap_or("?");
-        let place = format!("in {}, partition {}, offset {}", seen.topic, seen.partition, seen.offset);
-        let text = format!("letter    {class} {}", self.style.paint(Ink::Dim, place));
+        let text = format!("letter    {class} {}", self.place(seen));
         match id {
             Some(id) => self.about(id, &text),
             None => self.line(&format!("{:8}  {text}", "")),
         }
+    }
+
+    fn place(&self, seen: &Seen) -> String {
+        let place = format_args!("in {}, partition {}, offset {}", seen.topic, seen.partition, seen.offset);
+        self.style.paint(Ink::Dim, place)
     }
 
     fn about(&mut self, id: Uuid, text: &str) {

@@ -1,6 +1,7 @@
 //! Publishes the samples one after another, shows what becomes of them, and then whatever else comes in.
 
 use std::collections::{HashMap, VecDeque};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -13,6 +14,7 @@ use uuid::Uuid;
 use crate::cli::exit::Exit;
 use crate::cli::terminal::{fail, print};
 use crate::kafka::{self, Outside, Seen, Tail};
+use crate::telemetry::Health;
 
 use super::samples::{Sample, samples};
 use super::screen::Screen;
@@ -32,6 +34,7 @@ pub(super) struct Show {
     tail: Tail,
     told: mpsc::Receiver<Told>,
     screen: Screen,
+    health: Health,
     samples: VecDeque<Sample>,
     awaited: Option<Awaited>,
     begun: HashMap<Uuid, Instant>,
@@ -50,6 +53,7 @@ impl Show {
         (outside, tail): (Outside, Tail),
         told: mpsc::Receiver<Told>,
         screen: Screen,
+        health: Health,
     ) -> Self {
         Self {
             events: config.workflow_events_topic.clone(),
@@ -58,6 +62,7 @@ impl Show {
             tail,
             told,
             screen,
+            health,
             samples: samples(Timestamp::now()).into(),
             awaited: None,
             begun: HashMap::new(),
@@ -65,7 +70,7 @@ impl Show {
     }
 
     /// Runs until `stop`; with a `limit` until the samples are through, whose results then are printed as they are.
-    pub(super) async fn run(mut self, servers: &str, limit: Option<Duration>, stop: &CancellationToken) -> Exit {
+    pub(super) async fn run(mut self, doors: (&str, Option<SocketAddr>), limit: Option<Duration>, stop: &CancellationToken) -> Exit {
         let once = limit.is_some();
         let until = Instant::now() + limit.unwrap_or(NEVER);
         let mut invited = false;
@@ -75,7 +80,7 @@ impl Show {
                     Ok(true) => {}
                     Ok(false) if once => return Exit::Ok,
                     Ok(false) if !invited => {
-                        self.screen.invite(servers, &self.results);
+                        self.screen.invite(doors, &self.results);
                         invited = true;
                     }
                     Ok(false) => {}
@@ -138,7 +143,7 @@ impl Show {
         match id {
             Some(id) if is_result => {
                 let took = self.begun.remove(&id).map(|begun| begun.elapsed());
-                self.screen.result(id, &value, took);
+                self.screen.result(id, &value, (seen, took));
                 if once && self.awaits(id) {
                     exit = print(&format!("{}\n", String::from_utf8_lossy(&seen.value)));
                 }
@@ -167,14 +172,14 @@ impl Show {
     }
 
     fn unfinished(&self, why: &str) -> Exit {
-        match &self.awaited {
-            Some(Awaited { sample, result: true, .. }) => {
-                fail(format_args!("{why}: event {} ({}) has no result", sample.id, sample.about));
+        if let Some(Awaited { sample: Sample { id, about, .. }, result, .. }) = &self.awaited {
+            let lacks = if *result { "result" } else { "dead letter" };
+            fail(format_args!("{why}: event {id} ({about}) has no {lacks}"));
+        }
+        for (check, outcome) in self.health.readyz().checks {
+            if let Err(reason) = outcome {
+                fail(format_args!("not ready: {check}: {reason}"));
             }
-            Some(Awaited { sample, .. }) => {
-                fail(format_args!("{why}: event {} ({}) has no dead letter", sample.id, sample.about));
-            }
-            None => fail(why),
         }
         Exit::Failed
     }

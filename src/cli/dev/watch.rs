@@ -139,7 +139,10 @@ fn written(update: &AgentUpdate) -> String {
 }
 
 fn excerpt(value: &Value) -> String {
-    cut(&value.to_string(), EXCERPT_MAX)
+    match value.as_str() {
+        Some(text) => format!("\"{}\"", cut(text, EXCERPT_MAX)),
+        None => cut(&value.to_string(), EXCERPT_MAX),
+    }
 }
 
 /// Returns the beginning of a text, in one line.

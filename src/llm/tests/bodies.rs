@@ -47,116 +47,118 @@ fn usage_timings_and_the_reason_are_kept() {
 
 #[test]
 fn ollamas_lines_are_taken_as_they_come() {
-    let check = |body: &str, expected: Result<&str, &'static str>| {
-        assert_eq!(
-            outcome(ollama(body)),
-            expected.map(str::to_owned),
-            "{body:?}"
-        );
+    let check = |body: &str, expected: &str| {
+        assert_eq!(outcome(ollama(body)), Ok(expected.to_owned()), "{body:?}");
     };
-    let bad = Err("llm.bad_output");
-    let cut = Err("llm.truncated");
-    let error = Err("llm.server_error");
-    check(
-        "{\"response\":\"a\",\"done\":false}\n{\"response\":\"b\",\"done\":true}\n",
-        Ok("ab"),
-    );
-    check(
-        "{\"response\":\"a\"}\r\n\r\n{\"response\":\"b\",\"done\":true}\r\n",
-        Ok("ab"),
-    );
-    check(
-        "{\"response\":\"a\"}\r{\"response\":\"b\",\"done\":true}\r",
-        Ok("ab"),
-    );
-    check("\n \n{\"response\":\"a\",\"done\":true}", Ok("a"));
-    check("\u{feff}{\"response\":\"a\",\"done\":true}\n", Ok("a"));
-    check(
-        "{\"response\":\"a\",\"done\":true}\n{\"response\":\"late\",\"done\":true}\n",
-        Ok("a"),
-    );
+    let (a, b) = (r#"{"response":"a"}"#, r#"{"response":"b","done":true}"#);
+    check(&format!("{a}\n{b}\n"), "ab");
+    check(&format!("{a}\n{b}"), "ab");
+    check(&format!("{a}\r\n\r\n{b}\r\n"), "ab");
+    check(&format!("{a}\r{b}\r"), "ab");
+    check(&format!("\n \n{a}\n\n{b}\n\n"), "ab");
+    check(&format!("\u{feff}{a}\n{b}\n"), "ab");
+    check(&format!("{a}\n{b}\n{a}\n{b}\n"), "ab");
+    check(&format!("{{\"error\":\"\"}}\n{b}\n"), "b");
     check(
         "{\"response\":\"a\u{2028}b\u{85}c\",\"done\":true}\n",
-        Ok("a\u{2028}b\u{85}c"),
+        "a\u{2028}b\u{85}c",
     );
+    check(r#"{"response":"a","thinking":"hm","done":true}"#, "a");
     check(
-        "{\"response\":\"x\",\"done\":true,\"total_duration\":NaN,\"eval_count\":-Infinity}\n",
-        Ok("x"),
+        r#"{"message":{"content":"a","thinking":"hm"},"done":true}"#,
+        "a",
     );
-    check(
-        "{\"response\":\"x\",\"response\":\"y\",\"done\":false,\"done\":true}\n",
-        Ok("y"),
-    );
-    check(
-        "{\"response\":\"x\",\"done\":true,\"eval_count\":\"many\",\"model\":5}\n",
-        Ok("x"),
-    );
-    check(
-        "{\"response\":\"\\ud83d\\ude80\\ud83d!\",\"done\":true}\n",
-        Ok("\u{1f680}\u{fffd}!"),
-    );
-    check(
-        "{\"response\":\"NaN \\\" \\\\\",\"done\":true}\n",
-        Ok("NaN \" \\"),
-    );
-    check("{\"done\":true}\n", Ok(""));
-    check("{\"response\":null,\"done\":true}\n", Ok(""));
-    check(
-        "{\"error\":\"\"}\n{\"response\":\"a\",\"done\":true}\n",
-        Ok("a"),
-    );
-    check(
-        "{\"message\":{\"role\":\"assistant\",\"content\":\"a\",\"thinking\":\"b\"},\"done\":true}\n",
-        Ok("a"),
-    );
-    check(
-        "{\"response\":\"a\",\"thinking\":\"hm\",\"done\":true}",
-        Ok("a"),
-    );
+}
 
-    check("", cut);
-    check("\n\n", cut);
-    check("{\"response\":\"a\",\"done\":false}\n", cut);
-    check("{\"response\":\"a\",\"done\":null}\n", cut);
-    check("{\"response\":\"a\",\"done\":\"true\"}\n", cut);
-    check("{\"response\":\"a\",\"done\":1}\n", cut);
-    check("{\"response\":\"a\",\"done\":tr", cut);
-    check("{\"response\":\"a\",\"done\":true}\n{\"resp", cut);
-
-    check("{\"response\":\"a\n\",\"done\":true}\n", bad);
-    check("{\"response\":5,\"done\":true}\n", bad);
-    check("{\"response\":[\"a\"],\"done\":true}\n", bad);
+#[test]
+fn what_does_not_matter_may_be_wrong() {
+    let check = |body: &str, expected: &str| {
+        assert_eq!(outcome(ollama(body)), Ok(expected.to_owned()), "{body:?}");
+    };
     check(
+        r#"{"response":"x","done":true,"total_duration":NaN,"eval_count":-Infinity}"#,
+        "x",
+    );
+    check(
+        r#"{"response":"x","done":true,"eval_count":"many","model":5}"#,
+        "x",
+    );
+    check(
+        r#"{"response":"x","response":"y","done":false,"done":true}"#,
+        "y",
+    );
+    check(
+        r#"{"response":"\ud83d\ude80\ud83d!","done":true}"#,
+        "\u{1f680}\u{fffd}!",
+    );
+    check(r#"{"response":"NaN \" \\","done":true}"#, "NaN \" \\");
+    check(r#"{"response":null,"done":true}"#, "");
+    check(r#"{"done":true}"#, "");
+}
+
+#[test]
+fn a_stream_without_its_end_is_cut_off() {
+    let bodies = [
+        "",
+        "\n\n",
+        "{\"response\":\"a\",\"done\":false}\n",
+        "{\"response\":\"a\",\"done\":null}\n",
+        "{\"response\":\"a\",\"done\":\"true\"}\n",
+        "{\"response\":\"a\",\"done\":1}\n",
+        "{\"response\":\"a\",\"done\":tr",
+        "{\"response\":\"a\",\"eval_count\":-",
+        "{\"response\":\"a\",\"done\":true}\n{\"resp",
+    ];
+    for body in bodies {
+        assert_eq!(outcome(ollama(body)), Err("llm.truncated"), "{body:?}");
+    }
+}
+
+#[test]
+fn what_is_no_line_of_a_stream_is_not_understood() {
+    let bodies = [
+        "{\"response\":\"a\n\",\"done\":true}\n",
+        "{\"response\":5,\"done\":true}\n",
+        "{\"response\":[\"a\"],\"done\":true}\n",
         "{\"response\":\"a\",\"done\":true}\n{\"response\":5}\n",
-        bad,
-    );
-    check("{\"response\":\"a\",\"done\":true}\n<html>\n", bad);
-    check("[1,2]\n", bad);
-    check("null\n", bad);
-    check("5", bad);
-    check("data: {\"response\":\"x\",\"done\":true}\n", bad);
-    check("<html><body>proxy</body></html>", bad);
-    check("{\"response\":\"a\"}{\"done\":true}\n", bad);
-    check("\u{1f}\u{8b}\u{8}\u{0}", bad);
+        "{\"response\":\"a\",\"done\":true}\n<html>\n",
+        "{\"response\":\"a\"}{\"done\":true}\n",
+        "[1,2]\n",
+        "null\n",
+        "5",
+        "data: {\"response\":\"x\",\"done\":true}\n",
+        "<html><body>proxy</body></html>",
+        "\u{1f}\u{8b}\u{8}\u{0}",
+    ];
+    for body in bodies {
+        assert_eq!(outcome(ollama(body)), Err("llm.bad_output"), "{body:?}");
+    }
+}
 
-    check("{\"error\":\"model requires more system memory\"}\n", error);
+#[test]
+fn an_error_anywhere_is_an_error() {
+    let check = |body: &str, class| assert_eq!(outcome(ollama(body)), Err(class), "{body:?}");
+    check(
+        "{\"error\":\"model requires more system memory\"}\n",
+        "llm.server_error",
+    );
     check(
         "{\"response\":\"x\",\"error\":\"bad\",\"done\":true}\n",
-        error,
+        "llm.server_error",
     );
     check(
         "{\"response\":\"x\",\"done\":true}\n{\"error\":\"bad\"}\n",
-        error,
+        "llm.server_error",
     );
-    check("{\"error\":{\"message\":\"bad\"}}\n", error);
-    check("{\"error\":true}", error);
+    check("{\"error\":{\"message\":\"bad\"}}\n", "llm.server_error");
+    check("{\"error\":true}", "llm.server_error");
     check(
-        "{\"error\":\"the input length exceeds the context length\"}",
-        Err("llm.context_overflow"),
+        "{\"error\":\"the input exceeds the context length\"}",
+        "llm.context_overflow",
     );
     check(
         "{\"error\":\"invalid format: \\\"x\\\"\"}",
-        Err("llm.invalid_request"),
+        "llm.invalid_request",
     );
 }
 
@@ -170,81 +172,67 @@ fn bytes_that_are_no_text_become_replacement_characters() {
     );
 }
 
+const A: &str = r#"data: {"choices":[{"index":0,"delta":{"content":"a"}}]}"#;
+const B: &str = r#"data: {"choices":[{"index":0,"delta":{"content":"b"}}]}"#;
+
+/// Checks a completion, in one piece and byte by byte.
+fn check_completion(body: &str, expected: Result<&str, &'static str>) {
+    let expected = expected.map(str::to_owned);
+    let bytewise = outcome(read(Dialect::OpenAi, body.as_bytes().chunks(1)));
+    assert_eq!(outcome(openai(body)), expected, "{body:?}");
+    assert_eq!(bytewise, expected, "{body:?} byte by byte");
+}
+
 #[test]
-fn completions_are_taken_streamed_or_whole() {
-    let check = |body: &str, expected: Result<&str, &'static str>| {
-        assert_eq!(
-            outcome(openai(body)),
-            expected.map(str::to_owned),
-            "{body:?}"
-        );
-        let bytewise = outcome(read(Dialect::OpenAi, body.as_bytes().chunks(1)));
-        assert_eq!(
-            bytewise,
-            expected.map(str::to_owned),
-            "{body:?} byte by byte"
-        );
-    };
-    let delta = |text: &str| {
-        format!("data: {{\"choices\":[{{\"index\":0,\"delta\":{{\"content\":\"{text}\"}}}}]}}")
-    };
-    let (a, b) = (delta("a"), delta("b"));
-    check(&format!("{a}\n\n{b}\n\ndata: [DONE]\n\n"), Ok("ab"));
+fn completions_are_taken_streamed() {
+    let stop = r#"data: {"choices":[{"delta":{},"finish_reason":"stop"}]}"#;
+    let second = r#"data: {"choices":[{"index":1,"delta":{"content":"x"}}]}"#;
+    let check = check_completion;
+    check(&format!("{A}\n\n{B}\n\ndata: [DONE]\n\n"), Ok("ab"));
     check(
-        &format!(": ping\r\n\r\n{a}\r\n\r\nevent: x\r\nid: 1\r\n{b}\r\n\r\ndata:[DONE]\r\n\r\n"),
+        &format!(": ping\r\n\r\n{A}\r\n\r\nid: 1\r\n{B}\r\n\r\ndata:[DONE]\r\n\r\n"),
         Ok("ab"),
     );
-    check(
-        &format!(
-            "{a}\n\ndata: {{\"choices\":[{{\"delta\":{{}},\"finish_reason\":\"stop\"}}]}}\n\n"
-        ),
-        Ok("a"),
-    );
-    check(&format!("\u{feff}{a}\n\ndata: [DONE]"), Ok("a"));
-    check(&format!("{a}\n\ndata: [DONE]\n\n{b}\n\n"), Ok("a"));
-    check(
-        "data: {\"choices\":[{\"index\":1,\"delta\":{\"content\":\"x\"}}]}\n\ndata: [DONE]\n\n",
-        Ok(""),
-    );
-    check(
-        "data: {\"choices\":\ndata: [{\"delta\":{\"content\":\"x\"}}]}\n\ndata: [DONE]\n\n",
-        Ok("x"),
-    );
-    let whole = "{\"choices\": [{\"message\": {\"content\": \"w\"}, \"finish_reason\": \"stop\"}],\n \"usage\": null}";
-    check(whole, Ok("w"));
-    check(&format!(" \n{whole}\n"), Ok("w"));
-    check(&format!("\u{feff}{whole}"), Ok("w"));
-    check(
-        "{\"choices\":[{\"message\":{\"content\":null},\"finish_reason\":\"tool_calls\"}]}",
-        Ok(""),
-    );
+    check(&format!("{A}\n\n{stop}\n\n"), Ok("a"));
+    check(&format!("\u{feff}{A}\n\ndata: [DONE]"), Ok("a"));
+    check(&format!("{A}\n\ndata: [DONE]\n\n{B}\n\n"), Ok("a"));
+    check(&format!("{A}\n\n{second}\n\ndata: [DONE]\n\n"), Ok("a"));
+    check("data: {\"choices\":\ndata: []}\n\ndata: [DONE]\n\n", Ok(""));
+}
 
+#[test]
+fn completions_are_taken_whole() {
+    let whole = "{\"choices\":[{\"message\":{\"content\":\"w\"},\n \"finish_reason\":\"stop\"}]}";
+    let tools = r#"{"choices":[{"message":{"content":null},"finish_reason":"tool_calls"}]}"#;
+    check_completion(whole, Ok("w"));
+    check_completion(&format!(" \n{whole}\n"), Ok("w"));
+    check_completion(&format!("\u{feff}{whole}"), Ok("w"));
+    check_completion(tools, Ok(""));
+}
+
+#[test]
+fn completions_are_refused() {
+    let open = r#"{"choices":[{"message":{"content":"w"},"finish_reason":null}]}"#;
+    let number = r#"data: {"choices":[{"delta":{"content":5}}]}"#;
+    let error = r#"data: {"error":{"message":"gone"}}"#;
+    let long = r#"{"error":{"message":"long","code":"context_length_exceeded"}}"#;
+    let check = check_completion;
     check("", Err("llm.truncated"));
-    check(&format!("{a}\n\n"), Err("llm.truncated"));
-    check(&format!("{a}\n\ndata: {{\"choi"), Err("llm.truncated"));
+    check("\u{feff}", Err("llm.truncated"));
+    check(&format!("{A}\n\n"), Err("llm.truncated"));
+    check(&format!("{A}\n\ndata: {{\"choi"), Err("llm.truncated"));
+    check(&format!("{A}\n\ndata: [DO"), Err("llm.truncated"));
     check(
-        "{\"choices\":[{\"message\":{\"content\":\"w\"},\"finish",
+        "{\"choices\":[{\"message\":{\"content\":\"w\"},\"fin",
         Err("llm.truncated"),
     );
-    check(
-        "{\"choices\":[{\"message\":{\"content\":\"w\"},\"finish_reason\":null}]}",
-        Err("llm.truncated"),
-    );
+    check(open, Err("llm.truncated"));
     check("<html></html>", Err("llm.bad_output"));
     check("[]", Err("llm.bad_output"));
-    check(
-        "data: {\"choices\":[{\"delta\":{\"content\":5}}]}\n\n",
-        Err("llm.bad_output"),
-    );
+    check(&format!("{number}\n\n"), Err("llm.bad_output"));
     check("data: nonsense\n\n", Err("llm.bad_output"));
-    check(
-        &format!("{a}\n\ndata: {{\"error\":{{\"message\":\"gone\"}}}}\n\n"),
-        Err("llm.server_error"),
-    );
-    check(
-        "{\"error\":{\"message\":\"long\",\"code\":\"context_length_exceeded\"}}",
-        Err("llm.context_overflow"),
-    );
+    check(&format!("{A}\n\n{error}\n\n"), Err("llm.server_error"));
+    check(long, Err("llm.context_overflow"));
 }
 
 #[test]

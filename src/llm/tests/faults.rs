@@ -83,56 +83,21 @@ fn every_class_is_listed_once() {
     assert_eq!(classes, CLASSES);
 }
 
+fn check_class(status: u16, body: &str, class: &str) {
+    assert_eq!(refused(status, body).class(), class, "{status} {body}");
+}
+
 #[test]
-fn status_and_message_make_the_class() {
-    let check = |status, body: &str, class: &str| {
-        assert_eq!(refused(status, body).class(), class, "{status} {body}");
-    };
+fn a_status_makes_the_class() {
+    let check = check_class;
+    check(302, "", "llm.redirected");
     check(
         400,
         r#"{"error":"model is required"}"#,
         "llm.invalid_request",
     );
-    check(
-        400,
-        r#"{"error":"the input length exceeds the context length"}"#,
-        "llm.context_overflow",
-    );
-    check(
-        400,
-        r#"{"error":{"message":"too long","code":"context_length_exceeded"}}"#,
-        "llm.context_overflow",
-    );
-    check(
-        400,
-        r#"{"object":"error","message":"This model's maximum context length is 4096","code":400}"#,
-        "llm.context_overflow",
-    );
-    check(
-        400,
-        r#"{"error":{"code":400,"message":"x","type":"exceed_context_size_error"}}"#,
-        "llm.context_overflow",
-    );
     check(401, r#"{"error":"unauthorized"}"#, "llm.unauthorized");
     check(403, "", "llm.unauthorized");
-    check(
-        404,
-        r#"{"error":"model 'nope' not found"}"#,
-        "llm.model_missing",
-    );
-    check(
-        404,
-        r#"{"error":{"message":"The `gpt-9` does not exist","code":"model_not_found"}}"#,
-        "llm.model_missing",
-    );
-    check(
-        404,
-        r#"{"object":"error","message":"The model `x` does not exist.","type":"NotFoundError","code":404}"#,
-        "llm.model_missing",
-    );
-    check(404, "404 page not found", "llm.wrong_url");
-    check(404, r#"{"detail":"Not Found"}"#, "llm.wrong_url");
-    check(404, r#"{"message":"no Route matched"}"#, "llm.wrong_url");
     check(405, "405 method not allowed", "llm.wrong_url");
     check(408, "timeout", "llm.server_error");
     check(413, "too large", "llm.invalid_request");
@@ -142,38 +107,75 @@ fn status_and_message_make_the_class() {
     check(500, "", "llm.server_error");
     check(500, r#"["x"]"#, "llm.server_error");
     check(
-        500,
-        r#"{"error":"model runner has unexpectedly stopped, this may be due to ..."}"#,
-        "llm.server_error",
+        501,
+        r#"{"error":"no embeddings here"}"#,
+        "llm.invalid_request",
+    );
+    check(502, "<html>", "llm.server_error");
+    check(503, r#"{"error":"server busy"}"#, "llm.overloaded");
+    check(504, "gateway timeout", "llm.server_error");
+    check(529, "", "llm.overloaded");
+}
+
+#[test]
+fn a_404_is_about_the_model_or_about_the_url() {
+    let check = |body, class| check_class(404, body, class);
+    check(r#"{"error":"model 'nope' not found"}"#, "llm.model_missing");
+    check(
+        r#"{"error":{"message":"no `x`","code":"model_not_found"}}"#,
+        "llm.model_missing",
     );
     check(
-        500,
-        r#"{"error":"option \"num_predict\" must be of type integer"}"#,
+        r#"{"object":"error","message":"no model `x`","code":404}"#,
+        "llm.model_missing",
+    );
+    check("404 page not found", "llm.wrong_url");
+    check(r#"{"detail":"Not Found"}"#, "llm.wrong_url");
+    check(r#"{"message":"no Route matched"}"#, "llm.wrong_url");
+}
+
+#[test]
+fn a_500_may_be_the_callers() {
+    let check = |body, class| check_class(500, body, class);
+    let option = r#"{"error":"option \"num_predict\" must be of type integer"}"#;
+    check(option, "llm.invalid_request");
+    check(
+        r#"{"error":"invalid format: \"\\\"xml\\\"\"; expected"}"#,
         "llm.invalid_request",
     );
     check(
-        500,
-        r#"{"error":"invalid format: \"\\\"xml\\\"\"; expected \"json\""}"#,
-        "llm.invalid_request",
-    );
-    check(
-        500,
         r#"{"error":"invalid JSON schema in format"}"#,
         "llm.invalid_request",
     );
     check(
-        501,
-        r#"{"error":"this model does not support embeddings"}"#,
-        "llm.invalid_request",
+        r#"{"error":"model runner has unexpectedly stopped"}"#,
+        "llm.server_error",
     );
-    check(502, "<html>", "llm.server_error");
+}
+
+#[test]
+fn an_overflow_is_told_by_its_words() {
+    let check = |status, body| check_class(status, body, "llm.context_overflow");
     check(
-        503,
-        r#"{"error":"server busy, please try again.  maximum pending requests exceeded"}"#,
-        "llm.overloaded",
+        400,
+        r#"{"error":"the input length exceeds the context length"}"#,
     );
-    check(504, "gateway timeout", "llm.server_error");
-    check(302, "", "llm.redirected");
+    check(
+        400,
+        r#"{"error":{"message":"too long","code":"context_length_exceeded"}}"#,
+    );
+    check(
+        400,
+        r#"{"object":"error","message":"maximum context length is 4096","code":400}"#,
+    );
+    check(
+        400,
+        r#"{"error":{"code":400,"message":"x","type":"exceed_context_size_error"}}"#,
+    );
+    check(
+        500,
+        r#"{"error":"the request exceeds the available context size"}"#,
+    );
 }
 
 #[test]

@@ -18,7 +18,11 @@ async fn every_refusal_has_its_class() {
     fails(Reply::json(503, busy), "llm.overloaded").await;
     fails(Reply::json(500, ended), "llm.server_error").await;
     fails(Reply::json(404, missing), "llm.model_missing").await;
-    fails(Reply::of(404, "text/plain", "404 page not found"), "llm.wrong_url").await;
+    fails(
+        Reply::of(404, "text/plain", "404 page not found"),
+        "llm.wrong_url",
+    )
+    .await;
     fails(Reply::of(403, "text/plain", ""), "llm.unauthorized").await;
 }
 
@@ -26,11 +30,19 @@ async fn every_refusal_has_its_class() {
 async fn every_fault_of_a_body_has_its_class() {
     let error = "{\"error\":\"an error was encountered\"}\n";
     let gzip = Reply::stream([SAID, DONE]).with_header("Content-Encoding", "gzip");
-    fails(Reply::of(200, "text/html", "<html>not json</html>"), "llm.bad_output").await;
+    fails(
+        Reply::of(200, "text/html", "<html>not json</html>"),
+        "llm.bad_output",
+    )
+    .await;
     fails(gzip, "llm.bad_output").await;
     fails(Reply::json(200, ""), "llm.truncated").await;
     fails(Reply::stream([SAID]), "llm.truncated").await;
-    fails(Reply::stream([SAID]).with_framing(Framing::Close), "llm.truncated").await;
+    fails(
+        Reply::stream([SAID]).with_framing(Framing::Close),
+        "llm.truncated",
+    )
+    .await;
     fails(Reply::stream([SAID, error]), "llm.server_error").await;
 }
 
@@ -38,11 +50,31 @@ async fn every_fault_of_a_body_has_its_class() {
 async fn every_break_of_a_connection_has_its_class() {
     let length = Reply::stream([SAID, DONE]).with_framing(Framing::Length);
     let done = Reply::stream([SAID, DONE]);
-    fails(Reply::stream([]).with_abort(Abort::BeforeHeaders), "llm.reset").await;
-    fails(Reply::stream([]).with_abort(Abort::CloseBeforeHeaders), "llm.reset").await;
-    fails(done.clone().with_abort(Abort::AfterHeaders), "llm.truncated").await;
-    fails(Reply::stream([SAID]).with_abort(Abort::MidChunk), "llm.truncated").await;
-    fails(Reply::stream([SAID]).with_abort(Abort::Unterminated), "llm.truncated").await;
+    fails(
+        Reply::stream([]).with_abort(Abort::BeforeHeaders),
+        "llm.reset",
+    )
+    .await;
+    fails(
+        Reply::stream([]).with_abort(Abort::CloseBeforeHeaders),
+        "llm.reset",
+    )
+    .await;
+    fails(
+        done.clone().with_abort(Abort::AfterHeaders),
+        "llm.truncated",
+    )
+    .await;
+    fails(
+        Reply::stream([SAID]).with_abort(Abort::MidChunk),
+        "llm.truncated",
+    )
+    .await;
+    fails(
+        Reply::stream([SAID]).with_abort(Abort::Unterminated),
+        "llm.truncated",
+    )
+    .await;
     // The answer may be whole; that the message is not means that something else may be missing too.
     fails(done.with_abort(Abort::MidChunk), "llm.truncated").await;
     fails(length.with_abort(Abort::MidChunk), "llm.truncated").await;
