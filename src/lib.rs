@@ -22,3 +22,4 @@ pub mod admin;
 pub mod shutdown;
 pub mod systemd;
 pub mod service;
+pub mod cli;

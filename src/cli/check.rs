@@ -86,7 +86,12 @@ fn refuse(arguments: &Arguments, problems: &Problems) -> Exit {
     }
 }
 
-fn report(arguments: &Arguments, config: &Config, warnings: &[Warning], findings: &[Finding]) -> Exit {
+fn report(
+    arguments: &Arguments,
+    config: &Config,
+    warnings: &[Warning],
+    findings: &[Finding],
+) -> Exit {
     let ok = findings.iter().all(|finding| finding.outcome.is_ok());
     let text = if arguments.json {
         let object = json!({
@@ -121,7 +126,8 @@ fn check(finding: &Finding) -> Value {
 }
 
 fn all(warnings: &[Warning]) -> Value {
-    let told = |warning: &Warning| json!({ "variable": warning.variable, "message": warning.message });
+    let told =
+        |warning: &Warning| json!({ "variable": warning.variable, "message": warning.message });
     warnings.iter().map(told).collect()
 }
 
@@ -176,7 +182,9 @@ fn judge(report: &CheckReport, provider: Provider) -> Result<String, String> {
     };
     match (report.presence, provider) {
         (Presence::Present, _) => Ok(match report.context_length {
-            Some(tokens) => format!("present at {server}, made for up to {tokens} tokens of context"),
+            Some(tokens) => {
+                format!("present at {server}, made for up to {tokens} tokens of context")
+            }
             None => format!("present at {server}"),
         }),
         (Presence::Unknown, _) => Ok(format!("{server} answers; it keeps no list of models")),
@@ -184,6 +192,8 @@ fn judge(report: &CheckReport, provider: Provider) -> Result<String, String> {
             let model = &report.model;
             Err(format!("is not at {server}; run `ollama pull {model}` there, or set OLLAMA_MODEL"))
         }
-        (Presence::Missing, Provider::OpenAi) => Err(format!("is not at {server}; set OPENAI_MODEL")),
+        (Presence::Missing, Provider::OpenAi) => {
+            Err(format!("is not at {server}; set OPENAI_MODEL"))
+        }
     }
 }

@@ -31,6 +31,12 @@ pub(super) enum Exit {
     Config,
 }
 
+impl From<Result<(), Exit>> for Exit {
+    fn from(ended: Result<(), Self>) -> Self {
+        ended.map_or_else(|exit| exit, |()| Self::Ok)
+    }
+}
+
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
         Self::from(match exit {

@@ -155,7 +155,8 @@ fn draft(arguments: &Arguments) -> Draft {
 }
 
 async fn publish(arguments: &Arguments, config: &Config, draft: &Draft) -> Result<Exit, Failure> {
-    let (events, results) = (&config.kafka.workflow_events_topic, &config.kafka.workflow_results_topic);
+    let (events, results) =
+        (&config.kafka.workflow_events_topic, &config.kafka.workflow_results_topic);
     let outside = Outside::new(&config.kafka, "publish")?;
     let wanted: &[&str] = if arguments.wait { &[events, results] } else { &[events] };
     let found = outside.find(wanted, PATIENCE).await?;
@@ -166,7 +167,10 @@ async fn publish(arguments: &Arguments, config: &Config, draft: &Draft) -> Resul
     let event = draft.write(Timestamp::now());
     let published = outside.publish(events, arguments.key.as_deref(), event.as_bytes()).await?;
     let (partition, offset) = published;
-    say(format_args!("published {} to {events}, partition {partition}, offset {offset}", draft.event_id));
+    say(format_args!(
+        "published {} to {events}, partition {partition}, offset {offset}",
+        draft.event_id
+    ));
     match tail {
         None => Ok(print(&format!("{}\n", draft.event_id))),
         Some(tail) => answer(&tail, draft.event_id, Instant::now() + arguments.timeout).await,
@@ -192,7 +196,9 @@ async fn answer(tail: &Tail, event_id: Uuid, until: Instant) -> Result<Exit, Fai
 
 fn missing(topic: &str, is_results: bool) -> String {
     if is_results {
-        format!("topic {topic} does not exist; weir creates it when it starts, or see KAFKA_WORKFLOW_RESULTS_TOPIC")
+        format!(
+            "topic {topic} does not exist; weir creates it when it starts, or see KAFKA_WORKFLOW_RESULTS_TOPIC"
+        )
     } else {
         format!("topic {topic} does not exist; create it, or see KAFKA_WORKFLOW_EVENTS_TOPIC")
     }

@@ -55,7 +55,10 @@ pub(super) fn run(vars: Vars) -> Exit {
 }
 
 /// Runs the service; signals drain and abort it.
-pub(super) async fn until_signalled(service: Service, shutdown: Shutdown) -> Result<End, service::Error> {
+pub(super) async fn until_signalled(
+    service: Service,
+    shutdown: Shutdown,
+) -> Result<End, service::Error> {
     let mut running = pin!(service.run(shutdown.clone()));
     // Biased: the signals' handlers are in place before anything of the service runs.
     tokio::select! {
@@ -72,14 +75,17 @@ pub(super) async fn until_signalled(service: Service, shutdown: Shutdown) -> Res
 
 pub(super) fn exit_of(error: &service::Error) -> Exit {
     match error {
-        service::Error::Http(_) | service::Error::Llm(_) | service::Error::Topics(_) => Exit::Config,
+        service::Error::Http(_) | service::Error::Llm(_) | service::Error::Topics(_) => {
+            Exit::Config
+        }
         service::Error::Identity(_) => Exit::Temporary,
         service::Error::Kafka(error) if error.kind == Kind::Configuration => Exit::Config,
-        service::Error::Sink(sink::Error::Twin { .. }) | service::Error::Source(source::Error::Twin { .. }) => {
-            Exit::Temporary
-        }
+        service::Error::Sink(sink::Error::Twin { .. })
+        | service::Error::Source(source::Error::Twin { .. }) => Exit::Temporary,
         service::Error::Sink(sink::Error::Configuration { .. }) => Exit::Config,
-        service::Error::Source(source::Error::Join(error)) if error.kind == Kind::Configuration => Exit::Config,
+        service::Error::Source(source::Error::Join(error)) if error.kind == Kind::Configuration => {
+            Exit::Config
+        }
         service::Error::Kafka(_)
         | service::Error::Sink(_)
         | service::Error::Source(_)

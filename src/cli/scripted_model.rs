@@ -7,12 +7,12 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::{DefaultBodyLimit, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::Response;
 use axum::routing::{get, post};
-use axum::Router;
 use clap::Args;
 use futures_util::stream;
 use jiff::Timestamp;
@@ -110,7 +110,9 @@ pub(super) fn run(arguments: &Arguments) -> Exit {
             }
         };
         match listener.local_addr() {
-            Ok(addr) => say(format_args!("scripted model at http://{addr}: no model is asked, every answer says so")),
+            Ok(addr) => say(format_args!(
+                "scripted model at http://{addr}: no model is asked, every answer says so"
+            )),
             Err(error) => fail(error),
         }
         let shutdown = Shutdown::default();
@@ -133,8 +135,20 @@ pub(super) fn run(arguments: &Arguments) -> Exit {
 
 fn routes(desk: Desk) -> Router {
     Router::new()
-        .route("/", get(async || reply(StatusCode::OK, TEXT, "Ollama is not running: this is weir's scripted model\n")))
-        .route("/api/version", get(async || object(&json!({ "version": env!("CARGO_PKG_VERSION") }))))
+        .route(
+            "/",
+            get(async || {
+                reply(
+                    StatusCode::OK,
+                    TEXT,
+                    "Ollama is not running: this is weir's scripted model\n",
+                )
+            }),
+        )
+        .route(
+            "/api/version",
+            get(async || object(&json!({ "version": env!("CARGO_PKG_VERSION") }))),
+        )
         .route("/api/tags", get(tags))
         .route("/api/ps", get(async || object(&json!({ "models": [] }))))
         .route("/api/show", post(show))
@@ -169,7 +183,8 @@ async fn show() -> Response {
 }
 
 async fn models() -> Response {
-    let entry = |name: &&str| json!({ "id": name, "object": "model", "created": 0, "owned_by": "weir" });
+    let entry =
+        |name: &&str| json!({ "id": name, "object": "model", "created": 0, "owned_by": "weir" });
     object(&json!({ "object": "list", "data": MODELS.iter().map(entry).collect::<Vec<_>>() }))
 }
 
@@ -191,7 +206,8 @@ async fn ollama(desk: &Desk, body: &[u8], form: Form) -> Response {
         Err(reason) => return refuse(&json!({ "error": reason })),
     };
     let line = |text: &str, done: bool| {
-        let mut line = json!({ "model": question.model, "created_at": Timestamp::now().to_string() });
+        let mut line =
+            json!({ "model": question.model, "created_at": Timestamp::now().to_string() });
         match form {
             Form::Generate => line["response"] = text.into(),
             Form::Chat => line["message"] = json!({ "role": "assistant", "content": text }),
@@ -200,7 +216,8 @@ async fn ollama(desk: &Desk, body: &[u8], form: Form) -> Response {
         if done {
             let usage = answer.usage.unwrap_or_default();
             line["done_reason"] = "stop".into();
-            line["total_duration"] = u64::try_from(desk.latency.as_nanos()).unwrap_or(u64::MAX).into();
+            line["total_duration"] =
+                u64::try_from(desk.latency.as_nanos()).unwrap_or(u64::MAX).into();
             line["prompt_eval_count"] = usage.input_tokens.into();
             line["eval_count"] = usage.output_tokens.into();
         }
@@ -217,7 +234,9 @@ async fn ollama(desk: &Desk, body: &[u8], form: Form) -> Response {
 
 async fn completions(State(desk): State<Desk>, body: Bytes) -> Response {
     let refused = |reason: String| {
-        refuse(&json!({ "error": { "message": reason, "type": "invalid_request_error", "param": null, "code": null } }))
+        refuse(
+            &json!({ "error": { "message": reason, "type": "invalid_request_error", "param": null, "code": null } }),
+        )
     };
     let question = match Question::read(&body) {
         Ok(question) => question,
@@ -251,7 +270,11 @@ async fn completions(State(desk): State<Desk>, body: Bytes) -> Response {
         return object(&completion);
     }
     let event = |choices: Value| head("chat.completion.chunk", choices);
-    let piece = |word| event(json!([{ "index": 0, "delta": { "role": "assistant", "content": word }, "finish_reason": null }]));
+    let piece = |word| {
+        event(
+            json!([{ "index": 0, "delta": { "role": "assistant", "content": word }, "finish_reason": null }]),
+        )
+    };
     let mut events: Vec<_> = words(&answer.text).map(piece).collect();
     events.push(event(json!([{ "index": 0, "delta": {}, "finish_reason": "stop" }])));
     if question.stream_options.include_usage {

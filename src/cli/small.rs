@@ -130,7 +130,8 @@ pub(super) fn graph(arguments: &Graph) -> Exit {
         Ok(graph) => print(&match arguments.format {
             GraphFormat::Mermaid => graph.mermaid(),
             GraphFormat::Dot => graph.dot(),
-        }),
+        })
+        .into(),
         Err(error) => {
             fail(chain(&error));
             Exit::Internal
@@ -144,10 +145,11 @@ pub(super) fn schema(arguments: &Schema) -> Exit {
         SchemaName::Result => event::RESULT_SCHEMA,
         SchemaName::DeadLetter => event::DEAD_LETTER_SCHEMA,
     })
+    .into()
 }
 
 pub(super) fn completions(arguments: &Completions, mut command: clap::Command) -> Exit {
     let mut script = Vec::new();
     clap_complete::generate(arguments.shell, &mut command, "weir", &mut script);
-    print(&String::from_utf8_lossy(&script))
+    print(&String::from_utf8_lossy(&script)).into()
 }

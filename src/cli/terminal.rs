@@ -21,16 +21,15 @@ pub(super) fn fail(text: impl Display) {
     say(format_args!("error: {text}"));
 }
 
-/// Writes data, whole or not at all as far as the reader goes.
-pub(super) fn print(text: &str) -> Exit {
-    match write(&mut io::stdout().lock(), text) {
-        Ok(()) => Exit::Ok,
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Exit::Ok,
-        Err(error) => {
-            fail(format_args!("write to stdout: {error}"));
-            Exit::Io
+/// Writes data. Where that can't be done, the error is how the command ends.
+pub(super) fn print(text: &str) -> Result<(), Exit> {
+    write(&mut io::stdout().lock(), text).map_err(|error| {
+        if error.kind() == io::ErrorKind::BrokenPipe {
+            return Exit::Ok;
         }
-    }
+        fail(format_args!("write to stdout: {error}"));
+        Exit::Io
+    })
 }
 
 /// Writes and flushes, so that a reader behind a pipe sees it now.

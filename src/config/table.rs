@@ -259,7 +259,7 @@ const LLM: &[Variable] = variables! {
     LLM_MAX_ANSWER = "1MiB", Kind::Size("1KiB", "64MiB");
     /// The longest line of a stream taken, or body where nothing is streamed.
     LLM_MAX_LINE = "8MiB", Kind::Size("4KiB", "256MiB");
-    /// How long one question at start may take whether the endpoint and its model are there.
+    /// How long calls wait at start for an endpoint that has not answered yet; then they fail like any others.
     LLM_START_TIMEOUT = "30s", Kind::Duration("1s", "1h");
 };
 

@@ -41,7 +41,6 @@ pub(super) struct Entry<S: State> {
 
 impl<S: State> Graph<S> {
     /// A graph to be declared, call by call.
-    #[must_use]
     pub fn builder() -> Builder<S> {
         Builder {
             calls: 0,
@@ -71,10 +70,7 @@ impl<S: State> Graph<S> {
 
 impl<S: State> fmt::Debug for Graph<S> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter
-            .debug_struct("Graph")
-            .field("shape", &self.shape)
-            .finish_non_exhaustive()
+        formatter.debug_struct("Graph").field("shape", &self.shape).finish_non_exhaustive()
     }
 }
 
@@ -86,13 +82,18 @@ pub struct Builder<S: State> {
     calls: usize,
     /// The first call that can't be right.
     refused: Option<BuildError>,
-    nodes: BTreeMap<Name, (Box<dyn Node<S>>, NodeOptions<S>)>,
+    nodes: BTreeMap<Name, Declared<S>>,
     edges: BTreeSet<(Name, Name)>,
     joins: Vec<(BTreeSet<Name>, Name)>,
-    routers: Vec<Declared<S>>,
+    routers: Vec<Routed<S>>,
 }
 
-struct Declared<S> {
+struct Declared<S: State> {
+    body: Box<dyn Node<S>>,
+    options: NodeOptions<S>,
+}
+
+struct Routed<S> {
     from: Name,
     label: Name,
     router: Box<Router<S>>,
@@ -113,25 +114,17 @@ impl<S: State> Builder<S> {
         options: NodeOptions<S>,
     ) -> Self {
         let name = name.into();
-        let separator = name
-            .chars()
-            .find(|character| matches!(character, '|' | ':'));
+        let separator = name.chars().find(|character| matches!(character, '|' | ':'));
         let problem = if self.nodes.contains_key(&name) {
-            Some(Problem::DuplicateNode {
-                node: Name::clone(&name),
-            })
+            Some(Problem::DuplicateNode { node: Name::clone(&name) })
         } else if matches!(&*name, START | END) {
-            Some(Problem::ReservedName {
-                node: Name::clone(&name),
-            })
+            Some(Problem::ReservedName { node: Name::clone(&name) })
         } else {
-            separator.map(|character| Problem::NameCharacter {
-                node: Name::clone(&name),
-                character,
-            })
+            separator
+                .map(|character| Problem::NameCharacter { node: Name::clone(&name), character })
         };
         if !self.refuses(problem) {
-            self.nodes.insert(name, (node.into_node(), options));
+            self.nodes.insert(name, Declared { body: node.into_node(), options });
         }
         self
     }
@@ -140,13 +133,9 @@ impl<S: State> Builder<S> {
     pub fn edge(mut self, from: impl Into<Name>, to: impl Into<Name>) -> Self {
         let (from, to) = (from.into(), to.into());
         let problem = if *from == *END {
-            Some(Problem::FromEnd {
-                to: Name::clone(&to),
-            })
+            Some(Problem::FromEnd { to: Name::clone(&to) })
         } else if *to == *START {
-            Some(Problem::ToStart {
-                from: Name::clone(&from),
-            })
+            Some(Problem::ToStart { from: Name::clone(&from) })
         } else {
             None
         };
@@ -177,22 +166,13 @@ impl<S: State> Builder<S> {
         let from: BTreeSet<Name> = from.into_iter().map(Into::into).collect();
         let stranger = from.iter().find(|source| !self.nodes.contains_key(*source));
         let problem = if from.contains(END) {
-            Some(Problem::FromEnd {
-                to: Name::clone(&to),
-            })
+            Some(Problem::FromEnd { to: Name::clone(&to) })
         } else if from.is_empty() {
-            Some(Problem::EmptyJoin {
-                to: Name::clone(&to),
-            })
+            Some(Problem::EmptyJoin { to: Name::clone(&to) })
         } else if let Some(source) = stranger {
-            Some(Problem::JoinSource {
-                from: Name::clone(source),
-                to: Name::clone(&to),
-            })
+            Some(Problem::JoinSource { from: Name::clone(source), to: Name::clone(&to) })
         } else if *to == *START || (*to != *END && !self.nodes.contains_key(&to)) {
-            Some(Problem::JoinTarget {
-                to: Name::clone(&to),
-            })
+            Some(Problem::JoinTarget { to: Name::clone(&to) })
         } else {
             None
         };
@@ -214,22 +194,12 @@ impl<S: State> Builder<S> {
         targets: impl Into<Targets>,
     ) -> Self {
         let (from, label) = (from.into(), label.into());
-        let taken = self
-            .routers
-            .iter()
-            .any(|other| other.from == from && other.label == label);
-        let duplicate = || Problem::DuplicateRouter {
-            node: Name::clone(&from),
-            label: Name::clone(&label),
-        };
+        let taken = self.routers.iter().any(|other| other.from == from && other.label == label);
+        let duplicate =
+            || Problem::DuplicateRouter { node: Name::clone(&from), label: Name::clone(&label) };
         if !self.refuses(taken.then(duplicate)) {
             let (router, targets) = (Box::new(router), targets.into());
-            self.routers.push(Declared {
-                from,
-                label,
-                router,
-                targets,
-            });
+            self.routers.push(Routed { from, label, router, targets });
         }
         self
     }
@@ -243,31 +213,19 @@ impl<S: State> Builder<S> {
         if let Some(error) = self.refused.take() {
             return Err(error);
         }
-        self.check().map_err(|problem| BuildError {
-            call: None,
-            problem,
-        })?;
+        self.check().map_err(|problem| BuildError { call: None, problem })?;
         let shape = self.shape();
         let mut start = Vec::new();
         let mut nodes: Table<Entry<S>> = std::mem::take(&mut self.nodes)
             .into_values()
-            .map(|(body, options)| Entry {
-                body,
-                options,
-                conditionals: Vec::new(),
-            })
+            .map(|Declared { body, options }| Entry { body, options, conditionals: Vec::new() })
             .collect();
-        for declared in self.routers {
-            let from = shape.find(&declared.from);
-            let conditional = declared.resolve(&shape);
-            from.map_or(&mut start, |id| &mut nodes[id].conditionals)
-                .push(conditional);
+        for routed in self.routers {
+            let from = shape.find(&routed.from);
+            let conditional = routed.resolve(&shape);
+            from.map_or(&mut start, |id| &mut nodes[id].conditionals).push(conditional);
         }
-        Ok(Graph {
-            shape,
-            nodes,
-            start,
-        })
+        Ok(Graph { shape, nodes, start })
     }
 
     /// Counts a call and notes its problem, if it is the first. Says whether the call is to be left out.
@@ -287,45 +245,32 @@ impl<S: State> Builder<S> {
         let edge_sources = self.edges.iter().map(|(from, _)| from);
         let mut sources = edge_sources.chain(self.routers.iter().map(|router| &router.from));
         if let Some(from) = sources.clone().find(|from| !is_source(from)) {
-            return Err(Problem::UnknownSource {
-                from: Name::clone(from),
-            });
+            return Err(Problem::UnknownSource { from: Name::clone(from) });
         }
         if !sources.any(|from| **from == *START) {
             return Err(Problem::NoEntry);
         }
-        self.routers
-            .iter()
-            .try_for_each(|router| router.check(is_target))?;
+        self.routers.iter().try_for_each(|router| router.check(is_target))?;
         if let Some((from, to)) = self.edges.iter().find(|(_, to)| !is_target(to)) {
-            return Err(Problem::EdgeTarget {
-                from: Name::clone(from),
-                to: Name::clone(to),
-            });
+            return Err(Problem::EdgeTarget { from: Name::clone(from), to: Name::clone(to) });
         }
         let is_reserved =
             |name: &&Name| name.starts_with("__pregel_") || RESERVED.contains(&&***name);
         match self.nodes.keys().find(is_reserved) {
-            Some(node) => Err(Problem::ReservedName {
-                node: Name::clone(node),
-            }),
+            Some(node) => Err(Problem::ReservedName { node: Name::clone(node) }),
             None => Ok(()),
         }
     }
 
     fn shape(&self) -> Shape {
-        let place = |(name, (_, options)): (&Name, &(_, NodeOptions<S>))| Place {
+        let place = |(name, declared): (&Name, &Declared<S>)| Place {
             name: Name::clone(name),
             exits: Exits::default(),
             joins_in: Vec::new(),
-            deferred: options.deferred,
+            deferred: declared.options.deferred,
         };
         let places = self.nodes.iter().map(place).collect();
-        let mut shape = Shape {
-            places,
-            joins: Table::default(),
-            start: Exits::default(),
-        };
+        let mut shape = Shape { places, joins: Table::default(), start: Exits::default() };
         for (from, to) in &self.edges {
             let target = shape.find(to);
             let exits = match shape.find(from) {
@@ -341,10 +286,7 @@ impl<S: State> Builder<S> {
             .joins
             .iter()
             .map(|(from, to)| Join {
-                sources: from
-                    .iter()
-                    .filter_map(|source| shape.find(source))
-                    .collect(),
+                sources: from.iter().filter_map(|source| shape.find(source)).collect(),
                 target: shape.find(to),
             })
             .collect();
@@ -361,7 +303,7 @@ impl<S: State> Builder<S> {
     }
 }
 
-impl<S> Declared<S> {
+impl<S> Routed<S> {
     fn check(&self, is_target: impl Fn(&str) -> bool) -> Result<(), Problem> {
         let Some(pairs) = &self.targets.0 else {
             return Ok(());
@@ -370,18 +312,10 @@ impl<S> Declared<S> {
         for (answer, to) in pairs {
             let (node, label) = (Name::clone(&self.from), Name::clone(&self.label));
             if !is_target(to) {
-                return Err(Problem::RouterTarget {
-                    node,
-                    label,
-                    to: to.as_str().into(),
-                });
+                return Err(Problem::RouterTarget { node, label, to: to.as_str().into() });
             }
             if known.insert(answer, to).is_some_and(|other| other != to) {
-                return Err(Problem::AmbiguousAnswer {
-                    node,
-                    label,
-                    answer: answer.clone(),
-                });
+                return Err(Problem::AmbiguousAnswer { node, label, answer: answer.clone() });
             }
         }
         Ok(())
@@ -393,11 +327,7 @@ impl<S> Declared<S> {
             None => Resolved::Any,
             Some(pairs) => Resolved::Mapped(pairs.into_iter().map(resolve).collect()),
         };
-        Conditional {
-            label: self.label,
-            router: self.router,
-            targets,
-        }
+        Conditional { label: self.label, router: self.router, targets }
     }
 }
 

@@ -1,7 +1,5 @@
 //! A built graph as a picture: Mermaid for documents, DOT for Graphviz.
 
-use std::fmt::Write as _;
-
 use super::builder::Graph;
 use super::route::{Conditional, Resolved};
 use super::shape::{Exits, NodeId};
@@ -31,10 +29,7 @@ impl<S: State> Graph<S> {
                 Way::Anywhere { at } => line(format_args!("    any{at}((any))")),
                 Way::Edge { from, to } => line(format_args!("    {from} --> {to}")),
                 Way::Route { from, to, label } => {
-                    line(format_args!(
-                        "    {from} -. \"{}\" .-> {to}",
-                        mermaid_text(&label)
-                    ));
+                    line(format_args!("    {from} -. \"{}\" .-> {to}", mermaid_text(&label)));
                 }
             }
         }
@@ -51,19 +46,9 @@ impl<S: State> Graph<S> {
         for id in self.shape.ids() {
             let (name, options) = (dot_text(self.shape.name(id)), &self.nodes[id].options);
             let id = id.place();
-            let peripheries = if options.durable {
-                ", peripheries=2"
-            } else {
-                ""
-            };
-            let shape = if options.deferred {
-                ", shape=parallelogram"
-            } else {
-                ""
-            };
-            line(format_args!(
-                "    n{id} [label=\"{name}\"{peripheries}{shape}]"
-            ));
+            let peripheries = if options.durable { ", peripheries=2" } else { "" };
+            let shape = if options.deferred { ", shape=parallelogram" } else { "" };
+            line(format_args!("    n{id} [label=\"{name}\"{peripheries}{shape}]"));
         }
         line(format_args!("    finish [label=\"end\", shape=oval]"));
         for way in self.ways() {
@@ -89,10 +74,7 @@ impl<S: State> Graph<S> {
         let mut ways = Vec::new();
         for (at, join) in shape.joins.iter().enumerate() {
             ways.push(Way::Join { at });
-            ways.push(Way::Edge {
-                from: format!("j{at}"),
-                to: self.target(join.target),
-            });
+            ways.push(Way::Edge { from: format!("j{at}"), to: self.target(join.target) });
         }
         self.leave("start", &shape.start, &self.start, &mut ways);
         for id in shape.ids() {
@@ -109,37 +91,21 @@ impl<S: State> Graph<S> {
         conditionals: &[Conditional<S>],
         ways: &mut Vec<Way>,
     ) {
-        let edge = |to: String| Way::Edge {
-            from: from.to_owned(),
-            to,
-        };
+        let edge = |to: String| Way::Edge { from: from.to_owned(), to };
         ways.extend(exits.edges.iter().map(|id| edge(self.target(Some(*id)))));
         ways.extend(exits.ends.then(|| edge(self.target(None))));
-        ways.extend(
-            exits
-                .joins
-                .iter()
-                .map(|(join, _)| edge(format!("j{}", join.place()))),
-        );
+        ways.extend(exits.joins.iter().map(|(join, _)| edge(format!("j{}", join.place()))));
         for conditional in conditionals {
             match &conditional.targets {
                 Resolved::Any => {
                     let at = ways.len();
                     let label = conditional.label.to_string();
                     ways.push(Way::Anywhere { at });
-                    ways.push(Way::Route {
-                        from: from.to_owned(),
-                        to: format!("any{at}"),
-                        label,
-                    });
+                    ways.push(Way::Route { from: from.to_owned(), to: format!("any{at}"), label });
                 }
                 Resolved::Mapped(pairs) => ways.extend(pairs.iter().map(|(answer, target)| {
                     let (from, to) = (from.to_owned(), self.target(*target));
-                    Way::Route {
-                        from,
-                        to,
-                        label: answer.to_string(),
-                    }
+                    Way::Route { from, to, label: answer.to_string() }
                 })),
             }
         }
@@ -151,37 +117,22 @@ impl<S: State> Graph<S> {
 }
 
 enum Way {
-    Join {
-        at: usize,
-    },
-    Anywhere {
-        at: usize,
-    },
-    Edge {
-        from: String,
-        to: String,
-    },
-    Route {
-        from: String,
-        to: String,
-        label: String,
-    },
+    Join { at: usize },
+    Anywhere { at: usize },
+    Edge { from: String, to: String },
+    Route { from: String, to: String, label: String },
 }
 
 fn push(text: &mut String, line: std::fmt::Arguments<'_>) {
-    // Writing to a String can't fail.
-    let _: std::fmt::Result = writeln!(text, "{line}");
+    text.push_str(&std::fmt::format(line));
+    text.push('\n');
 }
 
 /// Mermaid has no escape but entities.
 fn mermaid_text(text: &str) -> String {
-    text.replace('#', "#35;")
-        .replace('"', "#quot;")
-        .replace('\n', "<br>")
+    text.replace('#', "#35;").replace('"', "#quot;").replace('\n', "<br>")
 }
 
 fn dot_text(text: &str) -> String {
-    text.replace('\\', "\\\\")
-        .replace('"', "\\\"")
-        .replace('\n', "\\n")
+    text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
 }

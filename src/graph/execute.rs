@@ -36,32 +36,16 @@ pub(super) enum Trouble<E> {
 impl<E> Trouble<E> {
     pub(super) fn into_error(self, node: Name, visit: u32) -> Error<E> {
         match self {
-            Self::Faulty {
-                fault: Fault::Failed(source),
-                attempts,
-            } => Error::Node {
-                node,
-                visit,
-                attempts,
-                source,
-            },
-            Self::Faulty {
-                fault: Fault::Panicked(message),
-                ..
-            } => Error::Panic {
-                node,
-                visit,
-                message,
-            },
-            Self::Faulty {
-                fault: Fault::TimedOut(limit),
-                ..
-            } => Error::Timeout { node, visit, limit },
-            Self::Unrecorded(source) => Error::Effects {
-                node,
-                visit,
-                source,
-            },
+            Self::Faulty { fault: Fault::Failed(source), attempts } => {
+                Error::Node { node, visit, attempts, source }
+            }
+            Self::Faulty { fault: Fault::Panicked(message), .. } => {
+                Error::Panic { node, visit, message }
+            }
+            Self::Faulty { fault: Fault::TimedOut(limit), .. } => {
+                Error::Timeout { node, visit, limit }
+            }
+            Self::Unrecorded(source) => Error::Effects { node, visit, source },
         }
     }
 }
@@ -74,18 +58,14 @@ impl<S: State> Execution<'_, S> {
             self.tell_update(&update, took, false);
             return Ok(update);
         };
-        if let Some(update) = effects
-            .recorded(self.name, self.visit)
-            .map_err(Trouble::Unrecorded)?
+        if let Some(update) =
+            effects.recorded(self.name, self.visit).map_err(Trouble::Unrecorded)?
         {
             self.tell_update(&update, Duration::ZERO, true);
             return Ok(update);
         }
         let (update, took) = self.attempts().await?;
-        effects
-            .record(self.name, self.visit, &update)
-            .await
-            .map_err(Trouble::Unrecorded)?;
+        effects.record(self.name, self.visit, &update).await.map_err(Trouble::Unrecorded)?;
         self.tell_update(&update, took, false);
         Ok(update)
     }
@@ -94,12 +74,7 @@ impl<S: State> Execution<'_, S> {
         let mut attempt = 1;
         loop {
             let (step, node, visit) = (self.step, &**self.name, self.visit);
-            self.options.tell(|| Event::Started {
-                step,
-                node,
-                visit,
-                attempt,
-            });
+            self.options.tell(|| Event::Started { step, node, visit, attempt });
             // Only an observer wants to know how long it took, and reading the clock is not free.
             let began = self.options.observer.map(|_| Instant::now());
             let fault = match self.attempt(attempt).await {
@@ -107,28 +82,13 @@ impl<S: State> Execution<'_, S> {
                 Err(fault) => fault,
             };
             let took = elapsed(began);
-            self.options.tell(|| Event::Failed {
-                step,
-                node,
-                visit,
-                attempt,
-                fault: &fault,
-                took,
-            });
+            self.options.tell(|| Event::Failed { step, node, visit, attempt, fault: &fault, took });
             let retry = self.entry.options.retry.as_ref();
             let Some(delay) = retry.and_then(|retry| retry.delay(attempt, &fault)) else {
-                return Err(Trouble::Faulty {
-                    fault,
-                    attempts: attempt,
-                });
+                return Err(Trouble::Faulty { fault, attempts: attempt });
             };
             attempt = attempt.saturating_add(1);
-            self.options.tell(|| Event::Retried {
-                step,
-                node,
-                attempt,
-                delay,
-            });
+            self.options.tell(|| Event::Retried { step, node, attempt, delay });
             if !delay.is_zero() {
                 sleep(delay).await;
             }
@@ -140,22 +100,14 @@ impl<S: State> Execution<'_, S> {
         let own = limit.and_then(|limit| Instant::now().checked_add(limit));
         let deadline = [own, self.options.deadline].into_iter().flatten().min();
         let (step, visit) = (self.step, self.visit);
-        let context = Context {
-            node: self.name,
-            visit,
-            attempt,
-            step,
-            deadline,
-        };
+        let context = Context { node: self.name, visit, attempt, step, deadline };
         // The node gets nothing that it could leave half-changed: it reads the state and owns its answer.
         let start = AssertUnwindSafe(|| self.entry.body.run(self.state, context));
         let future = catch_unwind(start).map_err(|panic| Fault::Panicked(message(&*panic)))?;
         let answer = AssertUnwindSafe(future).catch_unwind();
         let answer = match limit {
             None => answer.await,
-            Some(limit) => timeout(limit, answer)
-                .await
-                .map_err(|_| Fault::TimedOut(limit))?,
+            Some(limit) => timeout(limit, answer).await.map_err(|_| Fault::TimedOut(limit))?,
         };
         let outcome: Outcome<S> = answer.map_err(|panic| Fault::Panicked(message(&*panic)))?;
         outcome.map_err(Fault::Failed)
@@ -163,14 +115,7 @@ impl<S: State> Execution<'_, S> {
 
     fn tell_update(&self, update: &S::Update, took: Duration, replayed: bool) {
         let (step, node, visit) = (self.step, &**self.name, self.visit);
-        self.options.tell(|| Event::Updated {
-            step,
-            node,
-            visit,
-            update,
-            took,
-            replayed,
-        });
+        self.options.tell(|| Event::Updated { step, node, visit, update, took, replayed });
     }
 }
 

@@ -25,10 +25,13 @@ mod trace;
 mod error;
 mod execute;
 mod run;
+mod siblings;
+mod apply;
 mod thread;
 mod snapshot;
 mod draw;
 
+#[doc(inline)]
 pub use crate::__graph_state as state;
 pub use build_error::{BuildError, Problem};
 pub use builder::{Builder, Graph};

@@ -6,20 +6,26 @@ use std::time::Duration;
 use super::state::State;
 
 /// How one attempt of a node failed.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Fault<E> {
     /// The node answered with its own error.
+    #[error("{0}")]
     Failed(E),
     /// The node panicked; what it said.
+    #[error("panic: {0}")]
     Panicked(String),
     /// The attempt took longer than the node's limit, and was dropped.
+    #[error("no answer within {0:?}")]
     TimedOut(Duration),
 }
 
 /// When a failed attempt of a node is followed by another, within the same superstep.
 ///
 /// Its siblings don't run again, and nothing of a failed attempt is written.
-pub struct Retry<E>(Box<dyn Fn(u32, &Fault<E>) -> Option<Duration> + Send + Sync>);
+pub struct Retry<E>(Box<Delay<E>>);
+
+/// Attempts made and how the last one failed -> the wait before the next, if there is to be one.
+type Delay<E> = dyn Fn(u32, &Fault<E>) -> Option<Duration> + Send + Sync;
 
 impl<E: 'static> Retry<E> {
     /// Waits `initial` after the first failure and twice as long after each further one, at most `max`;
@@ -75,12 +81,7 @@ impl<S: State> NodeOptions<S> {
     /// The treatment that a node gets when nothing is said.
     #[must_use]
     pub fn new() -> Self {
-        Self {
-            timeout: None,
-            retry: None,
-            durable: false,
-            deferred: false,
-        }
+        Self { timeout: None, retry: None, durable: false, deferred: false }
     }
 
     /// Drops an attempt that takes longer than `limit`.

@@ -52,7 +52,7 @@
 /// | `max` | the larger of both | `Option<T>` |
 /// | `with(U, f)` | what `f(&mut x, v)` makes of it | `Option<U>` |
 ///
-/// The update has a public field and a setter for each field, and implements `Debug`, `Clone`, `Default`,
+/// The update has a field as visible as the state's and a setter for each field, and implements `Debug`, `Clone`, `Default`,
 /// `Serialize` and `Deserialize` (a field that is `None` is left out; keys that are no field are passed
 /// over). A field of type `Option` can be set to `None`: `Some(None)` is written as `null` and read back.
 #[macro_export]
@@ -80,7 +80,7 @@ macro_rules! __graph_state {
         $update_vis struct $update {
             $(
                 #[doc = concat!("What to write to `", stringify!($field), "` (", stringify!($reducer), ").")]
-                pub $field: ::core::option::Option<
+                $vis $field: ::core::option::Option<
                     $crate::__graph_state!(@written $type, $reducer $( ( $($argument)* ) )?)
                 >,
             )+

@@ -82,12 +82,7 @@ impl Targets {
 
 impl<K: Into<String>, T: Into<String>> From<Vec<(K, T)>> for Targets {
     fn from(pairs: Vec<(K, T)>) -> Self {
-        Self(Some(
-            pairs
-                .into_iter()
-                .map(|(key, target)| (key.into(), target.into()))
-                .collect(),
-        ))
+        Self(Some(pairs.into_iter().map(|(key, target)| (key.into(), target.into())).collect()))
     }
 }
 

@@ -3,18 +3,16 @@
 //! At every await the run is consistent: the state is that of the last complete superstep, and answers that
 //! are there already are kept beside it. So the future that drives it may be dropped at any time.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
-
-use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use tokio::task::coop::consume_budget;
 
+use super::apply::{Source, refused};
 use super::builder::Graph;
 use super::error::{Error, Failure};
 use super::events::{Event, Names};
-use super::execute::{Execution, Trouble, message};
+use super::execute::Execution;
 use super::options::{Options, Stop};
 use super::shape::{Name, NodeId, Table};
-use super::state::{Claims, Reason, Refusal, State, Taken};
+use super::state::{Claims, State};
 use super::superstep::Frontier;
 
 /// A run, between or within two supersteps.
@@ -36,9 +34,9 @@ pub(super) struct Run<'g, S: State> {
     /// The errors of the superstep under way besides the one that is reported.
     pub(super) also: Vec<Error<S::Error>>,
     /// Where the routers of the superstep under way lead.
-    chosen: Vec<NodeId>,
+    pub(super) chosen: Vec<NodeId>,
     /// Whether someone goes on with this run after it has failed.
-    kept: bool,
+    pub(super) kept: bool,
 }
 
 /// An update that waits for its superstep to be complete.
@@ -69,24 +67,17 @@ impl<S: State> Graph<S> {
     /// When a node fails and is not to be retried, when two nodes contradict each other, when the recursion
     /// limit or the deadline is reached, or when the run is cancelled: a [`Failure`] with the reason and
     /// the state so far.
-    pub async fn run(&self, state: S, options: &Options<'_, S>) -> Result<S, Failure<S>> {
+    pub async fn run(&self, state: S, options: &Options<'_, S>) -> Result<S, Box<Failure<S>>> {
         let mut run = Run::new(self, state);
         let result = match options.recursion_limit {
             0 => Err(run.limit_error(0)),
             limit => run.drive(Begin::Start { limit }, options).await,
         };
         match result {
-            Ok(()) => Ok(run.state),
+            Ok(_) => Ok(run.state),
             Err(error) => {
-                let Run {
-                    state, step, also, ..
-                } = run;
-                Err(Failure {
-                    error,
-                    also,
-                    step: step.saturating_add(1),
-                    state,
-                })
+                let Run { state, step, also, .. } = run;
+                Err(Box::new(Failure { error, also, step: step.saturating_add(1), state }))
             }
         }
     }
@@ -99,6 +90,8 @@ pub(super) enum Begin {
     Start { limit: u32 },
     /// From where it stands. LangGraph gives it one superstep more, since there is no input to take.
     Resume { limit: u32 },
+    /// From where it stands, by one superstep.
+    Step,
 }
 
 impl<'g, S: State> Run<'g, S> {
@@ -121,11 +114,7 @@ impl<'g, S: State> Run<'g, S> {
 
     /// A run that can be taken up again; its first input is step -1, as LangGraph counts.
     pub(super) fn kept(graph: &'g Graph<S>, state: S) -> Self {
-        Self {
-            step: -2,
-            kept: true,
-            ..Self::new(graph, state)
-        }
+        Self { step: -2, kept: true, ..Self::new(graph, state) }
     }
 
     /// Takes new input, and drops what was due or under way.
@@ -134,24 +123,18 @@ impl<'g, S: State> Run<'g, S> {
         self.visits.iter_mut().for_each(|visits| *visits = 0);
         self.answers.clear();
         self.failed.clear();
-        self.input = Some(Answer {
-            node: None,
-            update,
-            routing: Routing::Due,
-        });
+        self.input = Some(Answer { node: None, update, routing: Routing::Due });
         self.step = self.step.saturating_add(1);
-        options.tell(|| Event::Input {
-            step: self.step,
-            state: &self.state,
-        });
+        options.tell(|| Event::Input { step: self.step, state: &self.state });
     }
 
-    /// Takes the run to its end, unless it is stopped before.
+    /// Takes the run to its end, or by one superstep, unless it is stopped before. Says whether there is
+    /// anything left that may be due.
     pub(super) async fn drive(
         &mut self,
         begin: Begin,
         options: &Options<'_, S>,
-    ) -> Result<(), Error<S::Error>> {
+    ) -> Result<bool, Error<S::Error>> {
         self.also.clear();
         tokio::select! {
             biased; // nodes that are always ready must not outrun a cancelled token
@@ -164,26 +147,25 @@ impl<'g, S: State> Run<'g, S> {
         &mut self,
         begin: Begin,
         options: &Options<'_, S>,
-    ) -> Result<(), Error<S::Error>> {
+    ) -> Result<bool, Error<S::Error>> {
         let (limit, mut left) = match begin {
             Begin::Start { limit } => (limit, u64::from(limit) + 1),
             Begin::Resume { limit } => (limit, u64::from(limit) + 2),
+            Begin::Step => (0, 1),
         };
         if matches!(begin, Begin::Start { .. }) || self.input.is_some() {
             self.enter(options)?;
             left -= 1;
         }
         loop {
-            // LangGraph checks the limit before it notices that nothing is left; so must this.
             if left == 0 {
-                return Err(self.limit_error(limit));
+                // LangGraph checks the limit before it notices that nothing is left; so must this.
+                let stepped = matches!(begin, Begin::Step);
+                return if stepped { Ok(true) } else { Err(self.limit_error(limit)) };
             }
             if self.frontier.due().is_empty() {
-                options.tell(|| Event::Done {
-                    step: self.step,
-                    state: &self.state,
-                });
-                return Ok(());
+                options.tell(|| Event::Done { step: self.step, state: &self.state });
+                return Ok(false);
             }
             self.superstep(options).await?;
             left -= 1;
@@ -198,13 +180,8 @@ impl<'g, S: State> Run<'g, S> {
         match self.input.take() {
             Some(input) => self.absorb(input)?,
             None => {
-                let routers = Routers {
-                    graph: self.graph,
-                    node: None,
-                    visit: 0,
-                    routing: Routing::Due,
-                };
-                routers.ask(&self.state, &mut self.chosen)?;
+                let start = Source { graph: self.graph, node: None, visit: 0 };
+                start.route(Routing::Due, &self.state, &mut self.chosen)?;
             }
         }
         self.frontier.enter(&self.graph.shape, &self.chosen);
@@ -215,10 +192,8 @@ impl<'g, S: State> Run<'g, S> {
     async fn superstep(&mut self, options: &Options<'_, S>) -> Result<(), Error<S::Error>> {
         let graph = self.graph;
         let step = self.step.saturating_add(1);
-        options.tell(|| Event::Planned {
-            step,
-            nodes: Names::new(&graph.shape, self.frontier.due()),
-        });
+        options
+            .tell(|| Event::Planned { step, nodes: Names::new(&graph.shape, self.frontier.due()) });
         self.failed.clear();
         self.chosen.clear();
         match self.frontier.due() {
@@ -258,11 +233,7 @@ impl<'g, S: State> Run<'g, S> {
             options,
         };
         match execution.run().await {
-            Ok(update) => self.absorb(Answer {
-                node: Some(id),
-                update,
-                routing: Routing::Due,
-            }),
+            Ok(update) => self.absorb(Answer { node: Some(id), update, routing: Routing::Due }),
             Err(trouble) => {
                 self.failed.push(id);
                 Err(trouble.into_error(self.graph.name(Some(id)), visit))
@@ -273,34 +244,25 @@ impl<'g, S: State> Run<'g, S> {
     /// Applies the only answer of a superstep, and asks the routers of its node.
     fn absorb(&mut self, answer: Answer<S::Update>) -> Result<(), Error<S::Error>> {
         let (graph, node, routing) = (self.graph, answer.node, answer.routing);
-        let visit = node.map_or(0, |id| self.visits[id]);
-        let routers = Routers {
-            graph,
-            node,
-            visit,
-            routing,
-        };
+        let source = Source { graph, node, visit: node.map_or(0, |id| self.visits[id]) };
         if let Err(refusal) = self.state.check(&answer.update, &mut Claims::alone()) {
             self.hold(answer);
             return Err(refused(graph, node, refusal));
         }
-        if !self.kept || graph.conditionals(node).is_empty() {
-            apply(graph, node, visit, &mut self.state, answer.update)?;
-            return routers.ask(&self.state, &mut self.chosen);
+        if !self.kept {
+            source.apply(&mut self.state, answer.update)?;
+            return source.route(routing, &self.state, &mut self.chosen);
         }
-        // Whoever goes on after a router's error needs the state as it was before, so the routers see a copy.
+        // Whoever goes on after an error needs the state as it was before, so this works on a copy.
         let mut after = self.state.clone();
-        let update = answer.update.clone();
-        let outcome = apply(graph, node, visit, &mut after, update)
-            .and_then(|()| routers.ask(&after, &mut self.chosen));
-        match outcome {
-            Ok(()) => self.state = after,
-            Err(_) => self.hold(Answer {
-                routing: Routing::Failed,
-                ..answer
-            }),
+        let applied = source.apply(&mut after, answer.update.clone());
+        let routed = applied.is_ok().then(|| source.route(routing, &after, &mut self.chosen));
+        match routed {
+            Some(Ok(())) => self.state = after,
+            Some(Err(_)) => self.hold(Answer { routing: Routing::Failed, ..answer }),
+            None => self.hold(answer),
         }
-        outcome
+        applied.and(routed.unwrap_or(Ok(())))
     }
 
     /// Keeps an answer that could not be applied, for whoever goes on with the run.
@@ -311,127 +273,6 @@ impl<'g, S: State> Run<'g, S> {
                 Some(_) => self.answers.push(answer),
             }
         }
-    }
-
-    async fn execute_together(&mut self, options: &Options<'_, S>) -> Result<(), Error<S::Error>> {
-        let mut troubles = self.execute_siblings(options).await;
-        self.failed.extend(troubles.iter().map(|(id, _)| *id));
-        self.answers.sort_unstable_by_key(|answer| answer.node);
-        troubles.extend(self.route_siblings());
-        troubles.sort_by_key(|(id, _)| *id);
-        let mut errors = troubles.into_iter().map(|(_, error)| error);
-        match errors.next() {
-            Some(first) => {
-                self.also.extend(errors);
-                Err(first)
-            }
-            None => self.apply_siblings(),
-        }
-    }
-
-    /// Runs the nodes that have not answered yet, several at once, on one snapshot.
-    async fn execute_siblings(
-        &mut self,
-        options: &Options<'_, S>,
-    ) -> Vec<(NodeId, Error<S::Error>)> {
-        let Self {
-            graph,
-            state,
-            frontier,
-            visits,
-            step,
-            answers,
-            ..
-        } = self;
-        let (graph, state, step) = (*graph, &*state, step.saturating_add(1));
-        let answered: Vec<Option<NodeId>> = answers.iter().map(|answer| answer.node).collect();
-        let mut waiting = frontier
-            .due()
-            .iter()
-            .filter(|id| !answered.contains(&Some(**id)));
-        let mut running = FuturesUnordered::new();
-        let mut troubles = Vec::new();
-        loop {
-            // When one has failed, those that run may finish, since they are paid for; no other starts.
-            while troubles.is_empty() && running.len() < options.parallelism {
-                let Some(id) = waiting.next().copied() else {
-                    break;
-                };
-                let (name, entry, visit) = (graph.shape.name(id), &graph.nodes[id], visits[id]);
-                let execution = Execution {
-                    name,
-                    entry,
-                    state,
-                    step,
-                    visit,
-                    options,
-                };
-                running.push(async move { (id, execution.run().await) });
-            }
-            match running.next().await {
-                None => return troubles,
-                Some((id, Ok(update))) => {
-                    answers.push(Answer {
-                        node: Some(id),
-                        update,
-                        routing: Routing::Due,
-                    });
-                }
-                Some((id, Err(trouble))) => {
-                    let trouble: Trouble<S::Error> = trouble;
-                    troubles.push((id, trouble.into_error(graph.name(Some(id)), visits[id])));
-                }
-            }
-        }
-    }
-
-    /// Asks the routers of the siblings that have answered. Each sees the snapshot and its own node's update.
-    fn route_siblings(&mut self) -> Vec<(NodeId, Error<S::Error>)> {
-        let mut troubles = Vec::new();
-        for answer in &mut self.answers {
-            let node = answer.node;
-            let Some(id) = node.filter(|_| !self.graph.conditionals(node).is_empty()) else {
-                continue;
-            };
-            // A refused update is reported when the updates are applied, with those of all siblings.
-            if self
-                .state
-                .check(&answer.update, &mut Claims::alone())
-                .is_err()
-            {
-                continue;
-            }
-            let (graph, visit, routing) = (self.graph, self.visits[id], answer.routing);
-            let (mut view, update) = (self.state.clone(), answer.update.clone());
-            let routers = Routers {
-                graph,
-                node,
-                visit,
-                routing,
-            };
-            let outcome = apply(graph, node, visit, &mut view, update)
-                .and_then(|()| routers.ask(&view, &mut self.chosen));
-            if let Err(error) = outcome {
-                answer.routing = Routing::Failed;
-                troubles.push((id, error));
-            }
-        }
-        troubles
-    }
-
-    fn apply_siblings(&mut self) -> Result<(), Error<S::Error>> {
-        check_all(self.graph, &self.state, &self.answers)?;
-        for answer in self.answers.drain(..) {
-            let visit = answer.node.map_or(0, |id| self.visits[id]);
-            apply(
-                self.graph,
-                answer.node,
-                visit,
-                &mut self.state,
-                answer.update,
-            )?;
-        }
-        Ok(())
     }
 
     pub(super) fn limit_error(&self, limit: u32) -> Error<S::Error> {
@@ -446,102 +287,11 @@ impl<'g, S: State> Run<'g, S> {
     fn stop_error(&self, stop: Stop) -> Error<S::Error> {
         let due = self.frontier.due().iter();
         let answered = |id: NodeId| self.answers.iter().any(|answer| answer.node == Some(id));
-        let running: Vec<Name> = due
-            .filter(|id| !answered(**id))
-            .map(|id| self.graph.name(Some(*id)))
-            .collect();
+        let running: Vec<Name> =
+            due.filter(|id| !answered(**id)).map(|id| self.graph.name(Some(*id))).collect();
         match stop {
             Stop::Cancelled => Error::Cancelled { running },
             Stop::Deadline => Error::Deadline { running },
         }
-    }
-}
-
-/// Checks the updates of one superstep together, before any is applied.
-pub(super) fn check_all<S: State>(
-    graph: &Graph<S>,
-    state: &S,
-    answers: &[Answer<S::Update>],
-) -> Result<(), Error<S::Error>> {
-    let mut taken = Taken::new();
-    for answer in answers {
-        let mut claims = match answer.node {
-            Some(id) => Claims::among(id, &mut taken),
-            None => Claims::alone(),
-        };
-        state
-            .check(&answer.update, &mut claims)
-            .map_err(|refusal| refused(graph, answer.node, refusal))?;
-    }
-    Ok(())
-}
-
-fn refused<S: State>(graph: &Graph<S>, node: Option<NodeId>, refusal: Refusal) -> Error<S::Error> {
-    match refusal.0 {
-        Reason::Claimed { field, by } => Error::Conflict {
-            field,
-            first: graph.name(Some(by)),
-            second: graph.name(node),
-        },
-        Reason::Invalid { field, reason } => Error::Invalid {
-            node: graph.name(node),
-            field,
-            reason,
-        },
-    }
-}
-
-/// Applies an update. A reducer's panic leaves the state as the reducer left it.
-pub(super) fn apply<S: State>(
-    graph: &Graph<S>,
-    node: Option<NodeId>,
-    visit: u32,
-    state: &mut S,
-    update: S::Update,
-) -> Result<(), Error<S::Error>> {
-    catch_unwind(AssertUnwindSafe(|| state.apply(update))).map_err(|panic| Error::Panic {
-        node: graph.name(node),
-        visit,
-        message: message(&*panic),
-    })
-}
-
-/// The routers of a node that has answered, or of the start.
-struct Routers<'g, S: State> {
-    graph: &'g Graph<S>,
-    node: Option<NodeId>,
-    visit: u32,
-    routing: Routing,
-}
-
-impl<S: State> Routers<'_, S> {
-    /// Adds to `chosen` where they lead from `state`.
-    fn ask(&self, state: &S, chosen: &mut Vec<NodeId>) -> Result<(), Error<S::Error>> {
-        for conditional in self.graph.conditionals(self.node) {
-            let before = chosen.len();
-            let choose = || conditional.choose(&self.graph.shape, state, chosen);
-            let choice = catch_unwind(AssertUnwindSafe(choose));
-            let node = || self.graph.name(self.node);
-            let error = match choice {
-                Ok(Ok(())) => continue,
-                Ok(Err(target)) => Error::Route {
-                    node: node(),
-                    router: Name::clone(&conditional.label),
-                    target,
-                },
-                Err(panic) => Error::Panic {
-                    node: node(),
-                    visit: self.visit,
-                    message: message(&*panic),
-                },
-            };
-            chosen.truncate(before);
-            return if self.routing == Routing::Settled {
-                Ok(())
-            } else {
-                Err(error)
-            };
-        }
-        Ok(())
     }
 }

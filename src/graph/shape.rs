@@ -73,20 +73,14 @@ impl<T> FromIterator<T> for Table<T> {
 impl<T> Index<NodeId> for Table<T> {
     type Output = T;
 
-    #[expect(
-        clippy::indexing_slicing,
-        reason = "the builder numbers the nodes of this very graph"
-    )]
+    #[expect(clippy::indexing_slicing, reason = "the builder numbers the nodes of this very graph")]
     fn index(&self, id: NodeId) -> &T {
         &self.0[id.0]
     }
 }
 
 impl<T> IndexMut<NodeId> for Table<T> {
-    #[expect(
-        clippy::indexing_slicing,
-        reason = "the builder numbers the nodes of this very graph"
-    )]
+    #[expect(clippy::indexing_slicing, reason = "the builder numbers the nodes of this very graph")]
     fn index_mut(&mut self, id: NodeId) -> &mut T {
         &mut self.0[id.0]
     }
@@ -95,20 +89,14 @@ impl<T> IndexMut<NodeId> for Table<T> {
 impl<T> Index<JoinId> for Table<T> {
     type Output = T;
 
-    #[expect(
-        clippy::indexing_slicing,
-        reason = "the builder numbers the joins of this very graph"
-    )]
+    #[expect(clippy::indexing_slicing, reason = "the builder numbers the joins of this very graph")]
     fn index(&self, id: JoinId) -> &T {
         &self.0[id.0]
     }
 }
 
 impl<T> IndexMut<JoinId> for Table<T> {
-    #[expect(
-        clippy::indexing_slicing,
-        reason = "the builder numbers the joins of this very graph"
-    )]
+    #[expect(clippy::indexing_slicing, reason = "the builder numbers the joins of this very graph")]
     fn index_mut(&mut self, id: JoinId) -> &mut T {
         &mut self.0[id.0]
     }
@@ -155,11 +143,7 @@ pub(super) struct Shape {
 
 impl Shape {
     pub(super) fn find(&self, name: &str) -> Option<NodeId> {
-        self.places
-            .0
-            .binary_search_by(|place| (*place.name).cmp(name))
-            .ok()
-            .map(NodeId)
+        self.places.0.binary_search_by(|place| (*place.name).cmp(name)).ok().map(NodeId)
     }
 
     pub(super) fn name(&self, id: NodeId) -> &Name {

@@ -100,11 +100,8 @@ impl<S: State> Thread<'_, S> {
         };
         let join = |id| {
             let join = &shape.joins[id];
-            let seen: Vec<NodeId> = run
-                .frontier
-                .seen(id)
-                .filter_map(|at| join.sources.get(at).copied())
-                .collect();
+            let seen: Vec<NodeId> =
+                run.frontier.seen(id).filter_map(|at| join.sources.get(at).copied()).collect();
             (!seen.is_empty()).then(|| JoinRecord {
                 from: names(&join.sources),
                 to: join.target.as_ref().map(name),
@@ -134,17 +131,12 @@ impl<S: State> Graph<S> {
     /// When the snapshot has another format, or names what this graph does not have.
     pub fn restore(&self, snapshot: Snapshot<S>) -> Result<Thread<'_, S>, SnapshotError> {
         if snapshot.version != VERSION {
-            return Err(SnapshotError::Version {
-                found: snapshot.version,
-            });
+            return Err(SnapshotError::Version { found: snapshot.version });
         }
         let mut thread = self.thread(snapshot.state);
         let run = &mut thread.run;
         run.step = snapshot.step;
-        run.frontier.restore(
-            &self.find_all(&snapshot.due)?,
-            &self.find_all(&snapshot.held)?,
-        );
+        run.frontier.restore(&self.find_all(&snapshot.due)?, &self.find_all(&snapshot.held)?);
         for record in snapshot.joins {
             let sources = self.find_all(&record.from)?;
             let target = record.to.as_ref().map(|to| self.find(to)).transpose()?;
@@ -159,9 +151,7 @@ impl<S: State> Graph<S> {
                 return Err(SnapshotError::UnknownJoin { from: record.from });
             }
             for id in known {
-                let places = seen
-                    .iter()
-                    .filter_map(|node| sources.binary_search(node).ok());
+                let places = seen.iter().filter_map(|node| sources.binary_search(node).ok());
                 places.for_each(|at| run.frontier.restore_seen(id, at));
             }
         }
@@ -169,32 +159,18 @@ impl<S: State> Graph<S> {
             run.visits[self.find(node)?] = *visits;
         }
         let answer = |answered: Answered<S::Update>| {
-            let node = answered
-                .node
-                .as_ref()
-                .map(|node| self.find(node))
-                .transpose()?;
+            let node = answered.node.as_ref().map(|node| self.find(node)).transpose()?;
             let (update, routing) = (answered.update, answered.routing.into());
-            Ok(Answer {
-                node,
-                update,
-                routing,
-            })
+            Ok(Answer { node, update, routing })
         };
         run.input = snapshot.input.map(answer).transpose()?;
-        run.answers = snapshot
-            .answers
-            .into_iter()
-            .map(answer)
-            .collect::<Result<_, _>>()?;
+        run.answers = snapshot.answers.into_iter().map(answer).collect::<Result<_, _>>()?;
         run.failed = self.find_all(&snapshot.failed)?;
         Ok(thread)
     }
 
     fn find(&self, name: &Name) -> Result<NodeId, SnapshotError> {
-        let unknown = || SnapshotError::UnknownNode {
-            node: Name::clone(name),
-        };
+        let unknown = || SnapshotError::UnknownNode { node: Name::clone(name) };
         self.shape.find(name).ok_or_else(unknown)
     }
 

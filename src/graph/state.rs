@@ -49,9 +49,7 @@ impl<'a> Claims<'a> {
     }
 
     pub(super) fn among(writer: NodeId, taken: &'a mut Taken) -> Self {
-        Self {
-            among: Some((writer, taken)),
-        }
+        Self { among: Some((writer, taken)) }
     }
 
     /// Claims `field` for the node whose update is being checked.
@@ -66,10 +64,7 @@ impl<'a> Claims<'a> {
         let field = field.into();
         match taken.iter().find(|(name, _)| *name == field) {
             Some((_, by)) if by == writer => Ok(()),
-            Some((_, by)) => Err(Refusal(Reason::Claimed {
-                field: field.into_owned(),
-                by: *by,
-            })),
+            Some((_, by)) => Err(Refusal(Reason::Claimed { field: field.into_owned(), by: *by })),
             None => {
                 taken.push((field, *writer));
                 Ok(())
@@ -99,9 +94,6 @@ impl Refusal {
     /// Refuses an update whose value for `field` can't be applied, whoever else writes.
     #[must_use]
     pub fn invalid(field: impl Into<String>, reason: impl Into<String>) -> Self {
-        Self(Reason::Invalid {
-            field: field.into(),
-            reason: reason.into(),
-        })
+        Self(Reason::Invalid { field: field.into(), reason: reason.into() })
     }
 }

@@ -53,20 +53,13 @@ impl Progress {
 impl Frontier {
     /// Before anything has run.
     pub(super) fn new(shape: &Shape) -> Self {
-        let empty = |sources: usize| Progress {
-            seen: vec![false; sources],
-            missing: sources,
-        };
+        let empty = |sources: usize| Progress { seen: vec![false; sources], missing: sources };
         Self {
             due: Vec::new(),
             ran: Vec::new(),
             held: Vec::new(),
             marked: Table::filled(false, shape.places.len()),
-            joins: shape
-                .joins
-                .iter()
-                .map(|join| empty(join.sources.len()))
-                .collect(),
+            joins: shape.joins.iter().map(|join| empty(join.sources.len())).collect(),
         }
     }
 
@@ -87,12 +80,7 @@ impl Frontier {
 
     /// The places, among a join's sources, of those that have run.
     pub(super) fn seen(&self, join: JoinId) -> impl Iterator<Item = usize> {
-        self.joins[join]
-            .seen
-            .iter()
-            .enumerate()
-            .filter(|(_, seen)| **seen)
-            .map(|(at, _)| at)
+        self.joins[join].seen.iter().enumerate().filter(|(_, seen)| **seen).map(|(at, _)| at)
     }
 
     /// Drops what is due, as new input does. Joins to it are used up; half-filled ones and held nodes stay.

@@ -2,17 +2,18 @@
 
 use std::fmt;
 
+use super::apply::{apply_all, check_all};
 use super::builder::Graph;
 use super::error::Error;
 use super::options::Options;
-use super::run::{Begin, Routing, Run, apply, check_all};
+use super::run::{Begin, Routing, Run};
 use super::shape::{Name, NodeId, START};
 use super::state::State;
 
 /// Runs that share one state, one after another, as LangGraph's runs with one thread id do.
 ///
-/// It costs a copy of the state for each node with routers, so that it can go on after any error;
-/// [`Graph::run`] makes none.
+/// It costs a copy of the state for each superstep, so that it can go on after any error; [`Graph::run`]
+/// makes none.
 ///
 /// Dropping the future of [`start`](Thread::start) or [`resume`](Thread::resume) leaves the thread at the
 /// last complete superstep, with the answers that were there, ready to be resumed.
@@ -46,9 +47,7 @@ impl<S: State> Graph<S> {
     /// A thread that has had no input, with the state that its first input meets.
     #[must_use]
     pub fn thread(&self, state: S) -> Thread<'_, S> {
-        Thread {
-            run: Run::kept(self, state),
-        }
+        Thread { run: Run::kept(self, state) }
     }
 }
 
@@ -68,8 +67,25 @@ impl<S: State> Thread<'_, S> {
         if limit == 0 {
             return Err(self.run.limit_error(limit));
         }
+        self.input(input, options);
+        self.run.drive(Begin::Start { limit }, options).await.map(drop)
+    }
+
+    /// Takes new input without running anything: what [`start`](Thread::start) does first.
+    pub fn input(&mut self, input: S::Update, options: &Options<'_, S>) {
         self.run.take_input(input, options);
-        self.run.drive(Begin::Start { limit }, options).await
+    }
+
+    /// Completes one superstep, whatever the recursion limit, and says whether one was due. Leaving the start
+    /// with new input is one.
+    ///
+    /// # Errors
+    /// As [`resume`](Thread::resume).
+    pub async fn advance(&mut self, options: &Options<'_, S>) -> Result<bool, Error<S::Error>> {
+        if self.run.step < -1 {
+            return Err(Error::NothingToResume);
+        }
+        self.run.drive(Begin::Step, options).await
     }
 
     /// Goes on from where the thread stands. Nodes that have answered are not run again; at the end of a
@@ -85,7 +101,7 @@ impl<S: State> Thread<'_, S> {
         if self.run.step < -1 {
             return Err(Error::NothingToResume);
         }
-        self.run.drive(Begin::Resume { limit }, options).await
+        self.run.drive(Begin::Resume { limit }, options).await.map(drop)
     }
 
     /// The state that the last complete superstep made.
@@ -116,10 +132,7 @@ impl<S: State> Thread<'_, S> {
                 Routing::Due | Routing::Settled => Status::Waiting,
                 Routing::Failed => Status::Unrouted,
             };
-            return vec![Pending {
-                node: START.into(),
-                status,
-            }];
+            return vec![Pending { node: START.into(), status }];
         }
         let pending = |id: &NodeId| Pending {
             node: self.run.graph.name(Some(*id)),
@@ -132,11 +145,7 @@ impl<S: State> Thread<'_, S> {
     #[must_use]
     pub fn next(&self) -> Vec<Name> {
         let unfinished = |pending: &Pending| pending.status != Status::Done;
-        self.pending()
-            .into_iter()
-            .filter(unfinished)
-            .map(|pending| pending.node)
-            .collect()
+        self.pending().into_iter().filter(unfinished).map(|pending| pending.node).collect()
     }
 
     /// The state as it would be if the superstep under way ended with the answers that are there.
@@ -145,14 +154,9 @@ impl<S: State> Thread<'_, S> {
     /// When these answers can't be applied; a resumed run ends with the same error.
     pub fn preview(&self) -> Result<S, Error<S::Error>> {
         let run = &self.run;
-        let mut view = run.state.clone();
-        for answers in [run.input.as_slice(), run.answers.as_slice()] {
-            check_all(run.graph, &view, answers)?;
-            for answer in answers {
-                apply(run.graph, answer.node, 0, &mut view, answer.update.clone())?;
-            }
-        }
-        Ok(view)
+        let answers = run.input.as_ref().map_or(run.answers.as_slice(), std::slice::from_ref);
+        check_all(run.graph, &run.state, answers)?;
+        apply_all(run.graph, &run.state, answers)
     }
 
     /// Takes a node whose router led nowhere as done, with the routes that it has without that router and
@@ -177,17 +181,12 @@ impl<S: State> Thread<'_, S> {
     pub fn rerun(&mut self, node: &str) -> bool {
         let run = &mut self.run;
         let before = run.answers.len();
-        run.answers
-            .retain(|answer| *run.graph.name(answer.node) != *node);
+        run.answers.retain(|answer| *run.graph.name(answer.node) != *node);
         run.answers.len() < before
     }
 
     fn status(&self, id: NodeId) -> Status {
-        let answer = self
-            .run
-            .answers
-            .iter()
-            .find(|answer| answer.node == Some(id));
+        let answer = self.run.answers.iter().find(|answer| answer.node == Some(id));
         match answer.map(|answer| answer.routing) {
             Some(Routing::Due | Routing::Settled) => Status::Done,
             Some(Routing::Failed) => Status::Unrouted,

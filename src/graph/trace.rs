@@ -1,10 +1,8 @@
 //! A run as text, for tests and for eyes.
 
-use std::fmt::Write as _;
 use std::sync::{Mutex, PoisonError};
 
 use super::events::{Event, Observer};
-use super::policy::Fault;
 use super::state::State;
 
 /// An observer that writes down what happens, a line per event.
@@ -30,82 +28,31 @@ impl Trace {
     /// What was written so far.
     #[must_use]
     pub fn text(&self) -> String {
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
 impl<S: State> Observer<S> for Trace {
     fn on(&self, event: &Event<'_, S>) {
-        let mut text = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        // Writing to a String can't fail.
-        let _: Result<(), std::fmt::Error> = match event {
-            Event::Input { step, .. } => writeln!(text, "{step}: input"),
-            Event::Planned { step, nodes } => writeln!(text, "{step}: plan {nodes}"),
-            Event::Started {
-                step,
-                node,
-                attempt: 1,
-                ..
-            } => writeln!(text, "{step}: start {node}"),
-            Event::Started {
-                step,
-                node,
-                attempt,
-                ..
-            } => {
-                writeln!(text, "{step}: start {node}, attempt {attempt}")
+        let line = match event {
+            Event::Input { step, .. } => format!("{step}: input\n"),
+            Event::Planned { step, nodes } => format!("{step}: plan {nodes}\n"),
+            Event::Started { step, node, attempt: 1, .. } => format!("{step}: start {node}\n"),
+            Event::Started { step, node, attempt, .. } => {
+                format!("{step}: start {node}, attempt {attempt}\n")
             }
-            Event::Updated {
-                step,
-                node,
-                replayed: false,
-                ..
-            } => {
-                writeln!(text, "{step}: update {node}")
+            Event::Updated { step, node, replayed: false, .. } => {
+                format!("{step}: update {node}\n")
             }
-            Event::Updated {
-                step,
-                node,
-                replayed: true,
-                ..
-            } => {
-                writeln!(text, "{step}: replay {node}")
+            Event::Updated { step, node, replayed: true, .. } => format!("{step}: replay {node}\n"),
+            Event::Failed { step, node, fault, .. } => format!("{step}: fail {node}: {fault}\n"),
+            Event::Retried { step, node, delay, .. } => {
+                format!("{step}: retry {node} in {delay:?}\n")
             }
-            Event::Failed {
-                step,
-                node,
-                fault: Fault::Failed(error),
-                ..
-            } => {
-                writeln!(text, "{step}: fail {node}: {error}")
-            }
-            Event::Failed {
-                step,
-                node,
-                fault: Fault::Panicked(message),
-                ..
-            } => {
-                writeln!(text, "{step}: fail {node}: panic: {message}")
-            }
-            Event::Failed {
-                step,
-                node,
-                fault: Fault::TimedOut(limit),
-                ..
-            } => {
-                writeln!(text, "{step}: fail {node}: no answer within {limit:?}")
-            }
-            Event::Retried {
-                step, node, delay, ..
-            } => {
-                writeln!(text, "{step}: retry {node} in {delay:?}")
-            }
-            Event::Applied { step, next, .. } if next.is_empty() => writeln!(text, "{step}: apply"),
-            Event::Applied { step, next, .. } => writeln!(text, "{step}: apply, next {next}"),
-            Event::Done { step, .. } => writeln!(text, "{step}: done"),
+            Event::Applied { step, next, .. } if next.is_empty() => format!("{step}: apply\n"),
+            Event::Applied { step, next, .. } => format!("{step}: apply, next {next}\n"),
+            Event::Done { step, .. } => format!("{step}: done\n"),
         };
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push_str(&line);
     }
 }

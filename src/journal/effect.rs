@@ -105,9 +105,7 @@ impl Effect {
             update: &self.update,
             usage: self.usage,
         };
-        serde_json::to_vec(&written)
-            .map(Bytes::from)
-            .map_err(Error::Unwritable)
+        serde_json::to_vec(&written).map(Bytes::from).map_err(Error::Unwritable)
     }
 
     /// Reads a journal record's value.

@@ -120,9 +120,7 @@ impl Map {
         if text.len() > Self::TEXT_MAX {
             return Err(MapError::Corrupt);
         }
-        let bytes = URL_SAFE_NO_PAD
-            .decode(body)
-            .map_err(|_| MapError::Corrupt)?;
+        let bytes = URL_SAFE_NO_PAD.decode(body).map_err(|_| MapError::Corrupt)?;
         let (sum, payload) = bytes.split_first_chunk().ok_or(MapError::Corrupt)?;
         if u32::from_be_bytes(*sum) != checksum(scope, base, payload) {
             return Err(MapError::Corrupt);
@@ -141,9 +139,7 @@ impl Map {
         let mut unsettled = Vec::with_capacity(gaps.len());
         let mut expected = base.0;
         for gap in gaps {
-            let offset = expected
-                .checked_add_unsigned(gap)
-                .filter(|offset| *offset < next)?;
+            let offset = expected.checked_add_unsigned(gap).filter(|offset| *offset < next)?;
             unsettled.push(Offset(offset));
             expected = offset.saturating_add(1);
         }
@@ -176,11 +172,7 @@ fn checksum(scope: &Scope<'_>, base: Offset, payload: &[u8]) -> u32 {
 fn stranger(text: &[u8]) -> MapError {
     let version = text
         .strip_prefix(NAME)
-        .and_then(|rest| {
-            rest.split(|byte| *byte == b'.')
-                .next()
-                .filter(|v| v.len() < rest.len())
-        })
+        .and_then(|rest| rest.split(|byte| *byte == b'.').next().filter(|v| v.len() < rest.len()))
         .filter(|digits| digits.iter().all(u8::is_ascii_digit))
         .and_then(|digits| str::from_utf8(digits).ok()?.parse().ok());
     match version {

@@ -23,9 +23,7 @@ impl Effects {
     /// There are two only when a run did not know of the first. What it did afterwards follows from
     /// the second, so that one belongs to the rest of the journal.
     pub fn insert(&mut self, effect: Effect) {
-        let visits = Arc::make_mut(&mut self.0)
-            .entry(effect.node.clone())
-            .or_default();
+        let visits = Arc::make_mut(&mut self.0).entry(effect.node.clone()).or_default();
         visits.insert(effect.visit, Arc::new(effect));
     }
 

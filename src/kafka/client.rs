@@ -107,7 +107,7 @@ pub(super) fn member(config: &Config, identity: &Identity) -> ClientConfig {
 }
 
 /// Returns the configuration of a client that reads the group's committed offsets, and the journal, without being a
-/// member.
+/// member. What an operator hands through for the consumer is meant for the member, and may not fit here.
 pub(crate) fn reader(config: &Config, identity: &Identity) -> ClientConfig {
     let mut client = reading(config, identity);
     client
@@ -117,7 +117,7 @@ pub(crate) fn reader(config: &Config, identity: &Identity) -> ClientConfig {
         // Only the end of the journal waits for it: 75 ms instead of 504 for four partitions.
         .set("fetch.wait.max.ms", "20")
         .set("queued.max.messages.kbytes", "4096");
-    add(client, &[&config.properties.common, &config.properties.consumer])
+    add(client, &[&config.properties.common])
 }
 
 /// Returns the configuration of a client that asks for a log's true end: a read_committed one would be told the last
@@ -125,7 +125,7 @@ pub(crate) fn reader(config: &Config, identity: &Identity) -> ClientConfig {
 pub(crate) fn watermarks(config: &Config, identity: &Identity) -> ClientConfig {
     let mut client = common(config, identity);
     client.set("isolation.level", "read_uncommitted");
-    add(client, &[&config.properties.common, &config.properties.consumer])
+    add(client, &[&config.properties.common])
 }
 
 /// Returns the configuration of a client that reads topics from a position on, as weir's clients do. It has the group's
@@ -136,7 +136,7 @@ pub(super) fn tail(config: &Config, identity: &Identity) -> ClientConfig {
         .set("isolation.level", "read_committed")
         .set("auto.offset.reset", "earliest")
         .set("queued.max.messages.kbytes", "4096");
-    add(client, &[&config.properties.common, &config.properties.consumer])
+    add(client, &[&config.properties.common])
 }
 
 /// Returns the configuration of the client that has a mock cluster inside.

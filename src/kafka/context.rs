@@ -140,7 +140,8 @@ impl ClientContext for MemberContext {
             let Some(partition) = topic.partitions.get(&partition.0) else { continue };
             // What a read_committed reader can see; librdkafka's own lag counts from offsets that it committed itself,
             // and the transaction commits ours.
-            let end = if partition.ls_offset >= 0 { partition.ls_offset } else { partition.hi_offset };
+            let end =
+                if partition.ls_offset >= 0 { partition.ls_offset } else { partition.hi_offset };
             if end >= 0 {
                 self.metrics.lag(partition.partition, (end - position.0).max(0));
             }

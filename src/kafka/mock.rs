@@ -3,7 +3,9 @@
 //! It takes transactions but applies neither their offsets nor their aborts, so what runs on it runs at least once. It
 //! listens on a port of its own choice on the loopback interface; nothing outlives the value.
 
-use rdkafka::{config::FromClientConfigAndContext, producer::FutureProducer, producer::Producer as _};
+use rdkafka::{
+    config::FromClientConfigAndContext, producer::FutureProducer, producer::Producer as _,
+};
 
 use super::{Config, Error, Kind, Reporter, client, context::Plain, native, thread};
 

@@ -38,6 +38,7 @@ pub(crate) use context::{MemberContext, Plain, Rebalance, give_up};
 pub(crate) use member::{Consuming, position_list};
 pub(crate) use native::{headers, lines};
 pub(crate) use offsets::{Committed, committed, hanging_hint, reader};
+pub(crate) use outside::ask_patiently;
 
 /// Returns the version of librdkafka that is linked in.
 #[must_use]

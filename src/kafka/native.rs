@@ -15,9 +15,9 @@ use rdkafka::{
     bindings::{
         rd_kafka_consumer_group_metadata, rd_kafka_consumer_group_metadata_destroy,
         rd_kafka_consumer_group_metadata_generation_id, rd_kafka_consumer_group_metadata_member_id,
-        rd_kafka_handle_mock_cluster, rd_kafka_header_get_all, rd_kafka_headers_t, rd_kafka_message_headers,
-        rd_kafka_mock_broker_add, rd_kafka_mock_group_initial_rebalance_delay_ms,
-        rd_kafka_resp_err_t,
+        rd_kafka_handle_mock_cluster, rd_kafka_header_get_all, rd_kafka_headers_t,
+        rd_kafka_message_headers, rd_kafka_mock_broker_add,
+        rd_kafka_mock_group_initial_rebalance_delay_ms, rd_kafka_resp_err_t,
     },
     client::{Client, ClientContext},
     error::RDKafkaErrorCode,
@@ -72,7 +72,7 @@ pub(crate) fn lines(list: &TopicPartitionList) -> Vec<Line> {
         let line = |element: &rdkafka::bindings::rd_kafka_topic_partition_t| Line {
             partition: element.partition,
             offset: element.offset,
-            metadata: bytes(element.metadata, element.metadata_size),
+            metadata: bytes(element.metadata.cast_const(), element.metadata_size),
             error: (element.err != rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR)
                 .then(|| element.err.into()),
         };
@@ -82,32 +82,35 @@ pub(crate) fn lines(list: &TopicPartitionList) -> Vec<Line> {
 
 /// Returns a message's headers in their order. A name that is no UTF-8 is read with replacement characters.
 pub(crate) fn headers(message: &BorrowedMessage<'_>) -> Vec<(String, Option<Bytes>)> {
-    let mut found = Vec::new();
-    // SAFETY: the message outlives this call, and with it the headers that it owns, their names (which end with a NUL)
-    // and their values (`size` bytes each). Reading past the last header is an error code, not a fault.
+    let mut native: *mut rd_kafka_headers_t = ptr::null_mut();
+    // SAFETY: the message outlives this call, and with it the headers that it owns.
     unsafe {
-        let mut native: *mut rd_kafka_headers_t = ptr::null_mut();
-        if rd_kafka_message_headers(message.ptr(), &raw mut native)
-            != rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR
-        {
-            return found;
+        let error = rd_kafka_message_headers(message.ptr(), &raw mut native);
+        if error != rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR {
+            return Vec::new();
         }
+        owned(native)
+    }
+}
+
+/// # Safety
+/// `native` points to headers that live until this returns.
+unsafe fn owned(native: *const rd_kafka_headers_t) -> Vec<(String, Option<Bytes>)> {
+    let mut found = Vec::new();
+    // SAFETY: names end with a NUL, values are of `size` bytes, and both live as long as the headers. Reading past the
+    // last header is an error code, not a fault.
+    unsafe {
         loop {
             let mut name: *const c_char = ptr::null();
             let mut value: *const c_void = ptr::null();
             let mut size = 0;
             let at = found.len();
-            let error = rd_kafka_header_get_all(
-                native,
-                at,
-                &raw mut name,
-                &raw mut value,
-                &raw mut size,
-            );
+            let error =
+                rd_kafka_header_get_all(native, at, &raw mut name, &raw mut value, &raw mut size);
             if error != rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR || name.is_null() {
                 return found;
             }
-            let value = (!value.is_null()).then(|| Bytes::from(bytes(value.cast_mut(), size)));
+            let value = (!value.is_null()).then(|| Bytes::from(bytes(value, size)));
             found.push((text(name), value));
         }
     }
@@ -129,7 +132,7 @@ pub(super) fn complete_mock<C: ClientContext>(client: &Client<C>) {
 
 /// # Safety
 /// `start` is null, or points to `size` readable bytes.
-unsafe fn bytes(start: *mut c_void, size: usize) -> Vec<u8> {
+unsafe fn bytes(start: *const c_void, size: usize) -> Vec<u8> {
     if start.is_null() || size == 0 {
         return Vec::new();
     }
@@ -142,4 +145,40 @@ unsafe fn bytes(start: *mut c_void, size: usize) -> Vec<u8> {
 unsafe fn text(start: *const c_char) -> String {
     // SAFETY: as the caller promises.
     unsafe { CStr::from_ptr(start).to_string_lossy().into_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use rdkafka::bindings::{rd_kafka_header_add, rd_kafka_headers_destroy, rd_kafka_headers_new};
+
+    use super::*;
+
+    #[test]
+    fn a_headers_name_may_be_any_bytes_and_its_value_null_or_empty() {
+        let names: [&[u8]; 3] = [b"plain", b"na\xffme", b""];
+        let values: [Option<&[u8]>; 3] = [Some(b"\xff"), None, Some(b"")];
+        // SAFETY: librdkafka copies names and values; the headers are destroyed after they were read.
+        let found = unsafe {
+            let native = rd_kafka_headers_new(3);
+            for (name, value) in names.iter().zip(values) {
+                let start = value.map_or(ptr::null(), |value| value.as_ptr().cast());
+                let (name_size, size) =
+                    (name.len().cast_signed(), value.map_or(0, |value| value.len().cast_signed()));
+                rd_kafka_header_add(native, name.as_ptr().cast(), name_size, start, size);
+            }
+            let found = owned(native);
+            rd_kafka_headers_destroy(native);
+            found
+        };
+
+        let value = |bytes: &'static [u8]| Some(Bytes::from_static(bytes));
+        assert_eq!(
+            found,
+            [
+                ("plain".to_owned(), value(b"\xff")),
+                ("na\u{fffd}me".to_owned(), None),
+                (String::new(), value(b"")),
+            ]
+        );
+    }
 }

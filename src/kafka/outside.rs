@@ -23,7 +23,7 @@ use crate::{
 
 use super::{
     Config, Error, Identity, Kind, Reporter,
-    admin::Admin,
+    admin::{Admin, TopicInfo},
     client::{self, ProducerSizes},
     context::Plain,
     native, thread,
@@ -77,30 +77,19 @@ impl Outside {
         let reporter = Reporter::new(&config.bootstrap_servers, health);
         let sizes = ProducerSizes { smallest: EVENT_MAX, largest: EVENT_MAX };
         let native = client::producer(config, &identity, None, sizes);
-        let producer =
-            FutureProducer::from_config_and_context(&native, Plain(reporter.clone()))?;
+        let producer = FutureProducer::from_config_and_context(&native, Plain(reporter.clone()))?;
         Ok(Self { config: config.clone(), identity, reporter, producer: Some(producer) })
     }
 
-    /// Waits until a broker answers, for `patience` at most, and says which of `topics` there are.
+    /// Says which of `topics` there are. Waits for a broker, for `patience` at most.
     ///
     /// # Errors
     /// Why no broker answers.
     pub async fn find(&self, topics: &[&str], patience: Duration) -> Result<Vec<bool>, Error> {
         let admin = Admin::create(&self.config, &self.identity, &self.reporter)?;
-        let until = Instant::now() + patience;
         let mut found = Vec::with_capacity(topics.len());
         for topic in topics {
-            let is_there = loop {
-                match admin.topic(topic).await {
-                    Ok(topic) => break topic.is_some(),
-                    Err(error) if is_final(error.kind) || Instant::now() >= until => {
-                        return Err(error);
-                    }
-                    Err(_) => sleep(ASK_AGAIN).await,
-                }
-            };
-            found.push(is_there);
+            found.push(ask_patiently(&admin, topic, patience).await?.is_some());
         }
         Ok(found)
     }
@@ -123,10 +112,8 @@ impl Outside {
         match producer.send(record, Timeout::After(QUESTION)).await {
             Ok(delivery) => Ok((PartitionId(delivery.partition), Offset(delivery.offset))),
             Err((error, _)) => {
-                let error = Error::from(error);
-                let passing = matches!(error.kind, Kind::Unreachable | Kind::TimedOut);
-                let trouble = self.reporter.trouble().filter(|_| passing);
-                Err(trouble.unwrap_or_else(|| error.during(&format!("publish to {topic}"))))
+                let error = Error::from(error).during(&format!("publish to {topic}"));
+                Err(self.reporter.explain(error))
             }
         }
     }
@@ -137,14 +124,15 @@ impl Outside {
     /// When a topic is not there, or can't be asked for its ends.
     pub async fn tail(&self, topics: &[&str]) -> Result<Tail, Error> {
         let native = client::tail(&self.config, &self.identity);
-        let consumer = StreamConsumer::from_config_and_context(&native, Plain(self.reporter.clone()))?;
+        let consumer =
+            StreamConsumer::from_config_and_context(&native, Plain(self.reporter.clone()))?;
         let consumer: Arc<StreamConsumer<Plain>> = Arc::new(consumer);
         let tail = Tail { consumer: Some(Arc::clone(&consumer)) };
         let topics: Vec<_> = topics.iter().map(|topic| (*topic).to_owned()).collect();
         let positioned = thread::run("kafka-ends", move || position(&consumer, &topics)).await;
         match positioned {
             Some(Ok(())) => Ok(tail),
-            Some(Err(error)) => Err(self.reporter.trouble().unwrap_or(error)),
+            Some(Err(error)) => Err(self.reporter.explain(error)),
             None => Err(Error::new(Kind::Other, "look for the topics' ends: panicked")),
         }
     }
@@ -172,7 +160,8 @@ impl Tail {
                     });
                 }
                 // A reader in no group has no use for the group's coordinator, which librdkafka looks for all the same.
-                Err(KafkaError::MessageConsumption(RDKafkaErrorCode::GroupAuthorizationFailed)) => {}
+                Err(KafkaError::MessageConsumption(RDKafkaErrorCode::GroupAuthorizationFailed)) => {
+                }
                 Err(error) => {
                     let error = Error::from(error);
                     if is_final(error.kind) {
@@ -198,6 +187,31 @@ impl Drop for Tail {
     }
 }
 
+/// Asks for a topic until a broker answers, for `patience` at most, or until asking again can't help.
+pub(crate) async fn ask_patiently(
+    admin: &Admin,
+    topic: &str,
+    patience: Duration,
+) -> Result<Option<TopicInfo>, Error> {
+    let until = Instant::now() + patience;
+    let mut first = None;
+    loop {
+        let error = match admin.topic(topic).await {
+            Ok(topic) => return Ok(topic),
+            Err(error) => error,
+        };
+        if is_final(error.kind) {
+            return Err(error);
+        }
+        // librdkafka says why it can't connect the first time; after that only that it can't.
+        let told = first.get_or_insert(error);
+        if Instant::now() >= until {
+            return Err(told.clone());
+        }
+        sleep(ASK_AGAIN).await;
+    }
+}
+
 /// Moves the reader to the end of every partition. Blocks.
 fn position(consumer: &StreamConsumer<Plain>, topics: &[String]) -> Result<(), Error> {
     let mut start = TopicPartitionList::new();
@@ -214,7 +228,8 @@ fn position(consumer: &StreamConsumer<Plain>, topics: &[String]) -> Result<(), E
         if ends.count() == 0 {
             return Err(Error::new(Kind::UnknownTopic, format!("topic {topic} does not exist")));
         }
-        let ends = consumer.offsets_for_times(ends, QUESTION).map_err(|error| asked(error.into()))?;
+        let ends =
+            consumer.offsets_for_times(ends, QUESTION).map_err(|error| asked(error.into()))?;
         for line in native::lines(&ends) {
             if let Some(code) = line.error {
                 return Err(asked(code.into()));

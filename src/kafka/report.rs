@@ -248,10 +248,11 @@ pub(super) fn cleaned(reason: &str) -> String {
         Some((from, rest)) if from.contains('/') || from == "GroupCoordinator" => rest,
         Some(_) | None => reason,
     };
-    let reason = match reason.strip_prefix("Connect to ").and_then(|rest| rest.split_once(" failed: ")) {
-        Some((_, cause)) => cause,
-        None => reason,
-    };
+    let reason =
+        match reason.strip_prefix("Connect to ").and_then(|rest| rest.split_once(" failed: ")) {
+            Some((_, cause)) => cause,
+            None => reason,
+        };
     reason.trim().trim_end_matches('.').to_owned()
 }
 

@@ -62,10 +62,10 @@ fn librdkafka_takes_every_clients_configuration() {
                 for client in [
                     client::member(&config, &identity),
                     client::reader(&config, &identity),
-                    client::watermarks(&config, &identity),
+                    watermarks(&config, &identity),
                     client::admin(&config, &identity),
-                    client::producer(&config, &identity, id, sizes()),
-                    client::producer(&config, &identity, None, sizes()),
+                    producer(&config, &identity, id, sizes()),
+                    producer(&config, &identity, None, sizes()),
                 ] {
                     client.create_native_config().unwrap();
                 }
@@ -95,27 +95,27 @@ fn the_way_in_goes_to_every_client_and_what_is_handed_through_comes_last() {
     config.properties.producer.insert("compression.codec".to_owned(), "zstd".to_owned());
     let identity = Identity::named("group", "a");
 
-    let producer = client::producer(&config, &identity, Some("id"), sizes());
-    let member = client::member(&config, &identity);
+    let made = producer(&config, &identity, Some("id"), sizes());
+    let joining = client::member(&config, &identity);
 
-    for client in [&producer, &member] {
+    for client in [&made, &joining] {
         assert_eq!(client.get("sasl.mechanism"), Some("SCRAM-SHA-512"));
         assert_eq!(client.get("sasl.password"), Some("secret"));
         assert_eq!(client.get("ssl.ca.location"), Some("/ca.pem"));
         assert_eq!(client.get("socket.timeout.ms"), Some("1234"));
     }
-    assert_eq!(producer.get("compression.codec"), Some("zstd"));
-    assert_eq!(member.get("compression.codec"), None);
+    assert_eq!(made.get("compression.codec"), Some("zstd"));
+    assert_eq!(joining.get("compression.codec"), None);
 }
 
 #[test]
 fn a_batch_stays_below_the_smallest_topics_limit() {
     let identity = Identity::named("group", "a");
 
-    let producer = client::producer(&config(), &identity, Some("id"), sizes());
+    let made = producer(&config(), &identity, Some("id"), sizes());
 
-    assert_eq!(producer.get("batch.size"), Some("19488"));
-    assert_eq!(producer.get("message.max.bytes"), Some("1048588"));
+    assert_eq!(made.get("batch.size"), Some("19488"));
+    assert_eq!(made.get("message.max.bytes"), Some("1048588"));
 }
 
 #[test]
@@ -188,7 +188,10 @@ async fn trouble_is_told_once_with_what_to_do_and_taken_back() {
     let refused = KafkaError::Global(Code::Authentication);
     let closed = KafkaError::Global(Code::BrokerTransportFailure);
 
-    reporter.error(&refused, "sasl_ssl://kafka:9093/1: SASL authentication error: no (after 3ms in state AUTH)");
+    reporter.error(
+        &refused,
+        "sasl_ssl://kafka:9093/1: SASL authentication error: no (after 3ms in state AUTH)",
+    );
     assert!(health.readyz().ok, "other brokers may take us");
     reporter.error(&KafkaError::Global(Code::AllBrokersDown), "1/1 brokers are down");
     reporter.error(&closed, "sasl_ssl://kafka:9093/1: Disconnected (after 7ms in state AUTH)");
@@ -231,11 +234,10 @@ fn a_log_line_of_any_level_is_taken() {
 
 #[test]
 fn positions_that_come_with_bytes_of_others_are_read_as_bytes() {
-    let list = position_list("topic", &[(
-        crate::record::PartitionId(3),
-        crate::record::Offset(7),
-        "ours\u{e9}",
-    )])
+    let list = position_list(
+        "topic",
+        &[(crate::record::PartitionId(3), crate::record::Offset(7), "ours\u{e9}")],
+    )
     .unwrap();
 
     let lines = lines(&list);

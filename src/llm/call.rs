@@ -4,7 +4,8 @@
 //! here, at an error, at a deadline or because the run is over, takes the connection with it, and that is what makes
 //! the server stop its work.
 
-use std::error::Error as _;
+use std::error::Error;
+use std::io;
 use std::time::{Duration, SystemTime};
 
 use reqwest::header::{
@@ -242,20 +243,27 @@ fn location(from: &Url, to: &str) -> String {
     }
 }
 
-/// Sorts the failure of a body that had begun.
+/// Sorts the failure of a body that had begun: bytes that make no sense, or the end of them.
 fn unread(error: &reqwest::Error) -> Fault {
-    Fault::Truncated {
-        reason: root(error),
+    let reason = root(error);
+    let mut kinds =
+        causes(error).filter_map(|cause| Some(cause.downcast_ref::<io::Error>()?.kind()));
+    let senseless = [io::ErrorKind::InvalidData, io::ErrorKind::InvalidInput];
+    if kinds.any(|kind| senseless.contains(&kind)) {
+        Fault::BadOutput { reason }
+    } else {
+        Fault::Truncated { reason }
     }
 }
 
 /// Returns the innermost cause in its own words: the outer ones name the URL or say nothing.
 pub(super) fn root(error: &reqwest::Error) -> String {
-    let mut words = "request failed".to_owned();
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        words = inner.to_string();
-        cause = inner.source();
-    }
-    words
+    causes(error)
+        .last()
+        .map_or_else(|| "request failed".to_owned(), ToString::to_string)
+}
+
+/// Returns what an error rests on, the outermost first.
+fn causes(error: &reqwest::Error) -> impl Iterator<Item = &(dyn Error + 'static)> {
+    std::iter::successors(error.source(), |cause| Error::source(*cause))
 }

@@ -106,11 +106,13 @@ impl Client {
             }
             Err(fault) => return Err(fault),
         };
-        let found = listed.data.iter().any(|entry| *entry.id == **self.model());
-        let presence = if found {
-            Presence::Present
-        } else {
-            Presence::Missing
+        // Ollama lists its models with their tag, and takes them without one that is the latest.
+        let names = |entry: &Entry| {
+            entry.id.strip_suffix(":latest") == Some(&**self.model()) || *entry.id == **self.model()
+        };
+        let presence = match listed.data.iter().any(names) {
+            true => Presence::Present,
+            false => Presence::Missing,
         };
         Ok(self.report(None, presence, None))
     }

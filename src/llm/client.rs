@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
+use reqwest::header::{
+    ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue,
+};
 use reqwest::{Method, redirect};
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::Instant;
@@ -278,6 +280,8 @@ fn http(
     // It is an error to install it twice, and no harm: another client of this process was first.
     drop(rustls::crypto::ring::default_provider().install_default());
     let mut headers = HeaderMap::new();
+    // A compressed stream reaches us when the compressor's buffer is full, not when the model speaks.
+    headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
     if let Some(credentials) = endpoint.credentials() {
         headers.insert(AUTHORIZATION, credentials.clone());
     }

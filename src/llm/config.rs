@@ -44,8 +44,9 @@ pub struct Config {
     /// The longest line of a stream, or whole body where nothing is streamed. Default `8MiB`, from 4 KiB
     /// to 256 MiB. It bounds what a broken proxy can make weir hold.
     pub max_line: ByteSize,
-    /// How long one question at start may take whether the endpoint and its model are there. Default
-    /// `30s`, from 1 s to 1 h. After it weir says that it waits, and asks again.
+    /// How long calls wait at start, from the process's own, for an endpoint that has not answered yet.
+    /// Default `30s`, from 1 s to 1 h. The time does not count against a run's limit; after it calls fail
+    /// and are retried like any others.
     #[serde(with = "humantime_serde")]
     pub start_timeout: Duration,
     /// Ollama (`OLLAMA_*`).

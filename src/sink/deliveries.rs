@@ -71,11 +71,8 @@ impl Deliveries {
             if left.is_zero() {
                 return Err(Undelivered::Late(state.outstanding));
             }
-            state = self
-                .changed
-                .wait_timeout(state, left)
-                .unwrap_or_else(PoisonError::into_inner)
-                .0;
+            state =
+                self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
         }
     }
 

@@ -9,12 +9,11 @@ use rdkafka::{
     config::FromClientConfigAndContext,
     producer::{FutureProducer, Producer as _},
 };
-use tokio::time::{Instant, sleep};
 
 use crate::{
     kafka::{
         self, Admin, Config, Identity, Kind, Plain, ProducerSizes, Reporter, TopicInfo,
-        TopicSettings, thread,
+        TopicSettings, ask_patiently, thread,
     },
     telemetry::Health,
 };
@@ -29,9 +28,6 @@ const INSTANCE: &str = "~check";
 
 /// How long a broker may take to be there.
 const PATIENCE: Duration = Duration::from_secs(5);
-
-/// How long to wait before it is asked again.
-const ASK_AGAIN: Duration = Duration::from_millis(200);
 
 /// How long the coordinator may take to take a transactional id on.
 const TRANSACTIONS: Duration = Duration::from_secs(10);
@@ -56,7 +52,7 @@ pub async fn inspect(config: &Config, guarantee: Guarantee) -> Vec<Finding> {
     let admin = match inspection.reach().await {
         Ok(admin) => admin,
         Err(error) => {
-            findings.push(Finding::new("brokers", Err(error.reason)));
+            findings.push(Finding::new("brokers", Err(refusal(&error))));
             return findings;
         }
     };
@@ -81,18 +77,10 @@ impl Inspection<'_> {
     /// Waits a little for a broker.
     async fn reach(&self) -> Result<Admin, kafka::Error> {
         let admin = Admin::create(self.config, self.identity, self.reporter)?;
-        let until = Instant::now() + PATIENCE;
-        loop {
-            let error = match admin.topic(&self.config.workflow_events_topic).await {
-                Ok(_) => return Ok(admin),
-                // Who is refused was heard.
-                Err(error) if error.kind == Kind::Permission => return Ok(admin),
-                Err(error) => error,
-            };
-            if Instant::now() >= until {
-                return Err(error);
-            }
-            sleep(ASK_AGAIN).await;
+        match ask_patiently(&admin, &self.config.workflow_events_topic, PATIENCE).await {
+            // Who is refused was heard.
+            Err(error) if error.kind != Kind::Permission => Err(error),
+            Ok(_) | Err(_) => Ok(admin),
         }
     }
 
@@ -101,7 +89,9 @@ impl Inspection<'_> {
         let found = admin.topic(name).await;
         let outcome = match &found {
             Ok(Some(topic)) => Ok(shape(topic)),
-            Ok(None) => Err("does not exist; create it, or set KAFKA_WORKFLOW_EVENTS_TOPIC".to_owned()),
+            Ok(None) => {
+                Err("does not exist; create it, or set KAFKA_WORKFLOW_EVENTS_TOPIC".to_owned())
+            }
             Err(error) => Err(refusal(error)),
         };
         findings.push(Finding::topic(name, outcome));
@@ -117,7 +107,12 @@ impl Inspection<'_> {
         findings.push(Finding::topic(name, outcome));
     }
 
-    async fn journal(&self, admin: &Admin, events: Option<&TopicInfo>, findings: &mut Vec<Finding>) {
+    async fn journal(
+        &self,
+        admin: &Admin,
+        events: Option<&TopicInfo>,
+        findings: &mut Vec<Finding>,
+    ) {
         let name = &self.config.journal_topic;
         let outcome = match self.look(admin, name).await {
             Ok(Some((topic, settings))) => match fit(name, &topic, &settings, events) {
@@ -160,9 +155,11 @@ impl Inspection<'_> {
 
     async fn transactions(&self, guarantee: Guarantee) -> Finding {
         let outcome = match guarantee {
-            Guarantee::AtLeastOnce => Ok("not used, as DELIVERY_GUARANTEE=at_least_once".to_owned()),
+            Guarantee::AtLeastOnce => {
+                Ok("not used, as DELIVERY_GUARANTEE=at_least_once".to_owned())
+            }
             Guarantee::ExactlyOnce => match self.initialise().await {
-                Ok(()) => Ok("work".to_owned()),
+                Ok(()) => Ok(format!("initialised as {}", self.identity.transactional_id())),
                 Err(error) if error.kind == Kind::Permission => Err(format!(
                     "{}; grant WRITE on transactional ids that begin with weir-{}-",
                     error.reason, self.config.consumer_group_id
@@ -183,7 +180,8 @@ impl Inspection<'_> {
         let native = kafka::producer(self.config, self.identity, Some(&id), sizes);
         let producer: FutureProducer<Plain> =
             FutureProducer::from_config_and_context(&native, Plain(self.reporter.clone()))?;
-        let asked = thread::run("kafka-check", move || producer.init_transactions(TRANSACTIONS)).await;
+        let asked =
+            thread::run("kafka-check", move || producer.init_transactions(TRANSACTIONS)).await;
         match asked {
             Some(Ok(())) => Ok(()),
             Some(Err(error)) => Err(error.into()),
@@ -239,13 +237,14 @@ fn limit(settings: &TopicSettings) -> String {
 fn refusal(error: &kafka::Error) -> String {
     match error.kind {
         Kind::Permission => format!("{}; grant the principal DESCRIBE on it", error.reason),
+        Kind::Unreachable | Kind::TimedOut => {
+            format!("{}; start it, or set KAFKA_BOOTSTRAP_SERVERS", error.reason)
+        }
         Kind::Configuration
-        | Kind::Unreachable
         | Kind::Resolve
         | Kind::Tls
         | Kind::Authentication
         | Kind::UnknownTopic
-        | Kind::TimedOut
         | Kind::OutOfRange
         | Kind::Unstable
         | Kind::Replaced

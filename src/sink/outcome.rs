@@ -51,7 +51,8 @@ fn ask(
         None => reader.insert(kafka::reader(&writer.config, &writer.identity, &writer.reporter)?),
     };
     let topic = &writer.config.workflow_events_topic;
-    let partitions: Vec<PartitionId> = positions.iter().map(|position| position.partition).collect();
+    let partitions: Vec<PartitionId> =
+        positions.iter().map(|position| position.partition).collect();
     let mut unknown = None;
     for committed in kafka::committed(reader, topic, &partitions, QUESTION)? {
         let partition = committed.partition;

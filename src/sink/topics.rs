@@ -142,8 +142,7 @@ async fn look(
         let reason = format!("events topic {name} does not exist; see KAFKA_WORKFLOW_EVENTS_TOPIC");
         return Err(Obstacle::NotYet(reason));
     };
-    let journal_settings =
-        [("cleanup.policy", "delete"), ("retention.ms", JOURNAL_RETENTION)];
+    let journal_settings = [("cleanup.policy", "delete"), ("retention.ms", JOURNAL_RETENTION)];
     present(config, admin, &config.workflow_results_topic, (&events, &[])).await?;
     present(config, admin, &config.dlq_topic, (&events, &[])).await?;
     let journal =
@@ -211,7 +210,10 @@ async fn present(
 fn check_journal(topic: &str, settings: &TopicSettings) -> Result<(), Obstacle> {
     refuse_compacted(topic, settings).map_err(Obstacle::Never)?;
     if let Some(retention_ms) = short_retention_ms(settings) {
-        warn!(topic, retention_ms, "journal is kept for less than a day: effects of long runs may be lost");
+        warn!(
+            topic,
+            retention_ms, "journal is kept for less than a day: effects of long runs may be lost"
+        );
     }
     Ok(())
 }
@@ -219,10 +221,9 @@ fn check_journal(topic: &str, settings: &TopicSettings) -> Result<(), Obstacle> 
 /// Refuses a journal that loses effects.
 pub(super) fn refuse_compacted(topic: &str, settings: &TopicSettings) -> Result<(), TopicsError> {
     match settings.get("cleanup.policy") {
-        Some(policy) if policy.contains("compact") => Err(TopicsError::JournalCompacted {
-            topic: topic.to_owned(),
-            policy: policy.clone(),
-        }),
+        Some(policy) if policy.contains("compact") => {
+            Err(TopicsError::JournalCompacted { topic: topic.to_owned(), policy: policy.clone() })
+        }
         Some(_) | None => Ok(()),
     }
 }

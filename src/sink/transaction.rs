@@ -144,7 +144,10 @@ impl Transaction<'_> {
         }
     }
 
-    #[expect(clippy::wildcard_enum_match_arm, reason = "no other kind of error comes from these calls")]
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "no other kind of error comes from these calls"
+    )]
     fn judge(&self, error: &KafkaError) -> Judgement {
         if self.is_fatal() {
             return Judgement::GiveUp;
@@ -251,7 +254,9 @@ pub(super) fn describe_undelivered(
             let error = crate::kafka::Error::from(error.clone());
             let topic = records.get(*index).map_or(Topic::Results, |record| record.topic);
             let told = if error.kind == Kind::Permission {
-                Error::Permission { reason: format!("write to the {topic} topic: {}", error.reason) }
+                Error::Permission {
+                    reason: format!("write to the {topic} topic: {}", error.reason),
+                }
             } else {
                 Error::Delivery { topic, reason: error.reason }
             };

@@ -117,8 +117,8 @@ impl Publisher for KafkaPublisher {
             error!("the writer takes no batch: it has ended, or the last outcome was not awaited");
             return Either::Left(ready(Commit::Aborted { error: Error::Closed }));
         }
-        Either::Right(async move {
-            outcome.await.unwrap_or(Commit::Aborted { error: Error::Closed })
-        })
+        Either::Right(
+            async move { outcome.await.unwrap_or(Commit::Aborted { error: Error::Closed }) },
+        )
     }
 }

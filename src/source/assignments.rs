@@ -72,9 +72,16 @@ struct Begin {
 /// How far a partition is.
 pub(super) enum Held {
     Recovering(Ticket),
-    Reading { epoch: Epoch, window: Window, stop: CancellationToken, reader: JoinHandle<()> },
+    Reading {
+        epoch: Epoch,
+        window: Window,
+        stop: CancellationToken,
+        reader: JoinHandle<()>,
+    },
     /// Not read. `told`: the dispatch knows of it all the same.
-    Stopped { told: bool },
+    Stopped {
+        told: bool,
+    },
 }
 
 impl Assignments {
@@ -129,8 +136,7 @@ impl Assignments {
 
     fn ticket(&mut self, partition: PartitionId) -> Ticket {
         self.epoch = Epoch(self.epoch.0 + 1);
-        let ticket =
-            Ticket { partition, epoch: self.epoch, cancelled: self.stop.child_token() };
+        let ticket = Ticket { partition, epoch: self.epoch, cancelled: self.stop.child_token() };
         self.shared.status.begin(partition, self.epoch);
         self.held.insert(partition, Held::Recovering(ticket.clone()));
         ticket
@@ -306,7 +312,8 @@ impl Assignments {
     }
 
     fn tell_assigned(&self) {
-        let reading = self.held.values().filter(|held| matches!(held, Held::Reading { .. })).count();
+        let reading =
+            self.held.values().filter(|held| matches!(held, Held::Reading { .. })).count();
         self.shared.metrics.assigned_partitions(i64::try_from(reading).unwrap_or(i64::MAX));
     }
 }

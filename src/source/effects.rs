@@ -140,7 +140,8 @@ fn read_to(
             Some(Ok(message)) => {
                 let partition = PartitionId(message.partition());
                 let Some(end) = ends.get(&partition).copied() else { continue };
-                if let Some(stretch) = of(stretches, partition).filter(|_| message.offset() < end.0) {
+                if let Some(stretch) = of(stretches, partition).filter(|_| message.offset() < end.0)
+                {
                     stretch.take(&message);
                 }
                 if message.offset() + 1 >= end.0 {

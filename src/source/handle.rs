@@ -76,7 +76,9 @@ pub enum Error {
     #[error("join the group")]
     Join(#[source] kafka::Error),
     /// Another live process joined the group under our name.
-    #[error("another live process is the group's static member {instance}: give each instance its own INSTANCE_ID")]
+    #[error(
+        "another live process is the group's static member {instance}: give each instance its own INSTANCE_ID"
+    )]
     Twin {
         /// The name that two processes share.
         instance: String,
@@ -180,7 +182,9 @@ impl Source {
         let closed = thread::run("kafka-leave", move || drop(consumer));
         match timeout(left, closed).await {
             Ok(_) => info!("left the group"),
-            Err(_) => warn!("the consumer did not close in time; the group drops it by its session time-out"),
+            Err(_) => warn!(
+                "the consumer did not close in time; the group drops it by its session time-out"
+            ),
         }
     }
 }
@@ -220,7 +224,8 @@ impl Pump {
     }
 
     fn trouble(&self, error: &kafka::Error) {
-        let Config { consumer_group_id: group, workflow_events_topic: topic, .. } = &self.shared.config;
+        let Config { consumer_group_id: group, workflow_events_topic: topic, .. } =
+            &self.shared.config;
         // The context has told of it already, in words; what keeps us out of the group is the group's own reason too.
         debug!(%error, "poll the group");
         let reason = &error.reason;
@@ -236,8 +241,10 @@ impl Pump {
     fn failed(&self, code: RDKafkaErrorCode) {
         let fatal = self.consumer.client().fatal_error();
         let (code, reason) = fatal.unwrap_or_else(|| (code, code.to_string()));
-        let twin =
-            matches!(code, RDKafkaErrorCode::FencedInstanceId | RDKafkaErrorCode::UnreleasedInstanceId);
+        let twin = matches!(
+            code,
+            RDKafkaErrorCode::FencedInstanceId | RDKafkaErrorCode::UnreleasedInstanceId
+        );
         let error = match twin {
             true => Error::Twin { instance: self.shared.identity.instance().to_owned() },
             false => Error::Fatal { reason },

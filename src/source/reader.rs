@@ -82,7 +82,10 @@ impl Reader {
         }
         if let Ended::Moved = ended {
             let Self { partition, epoch, wanted, found, stop, .. } = self;
-            drop(stop.run_until_cancelled(found.send(Found::Moved { partition, epoch, wanted })).await);
+            drop(
+                stop.run_until_cancelled(found.send(Found::Moved { partition, epoch, wanted }))
+                    .await,
+            );
         }
     }
 

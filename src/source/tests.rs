@@ -92,7 +92,7 @@ async fn room_is_waited_for_and_given_back() {
     assert!(window.try_room());
     assert!(!window.try_room());
 
-    let waiting = tokio::time::timeout(Duration::from_secs(1), window.room());
+    let waiting = timeout(Duration::from_secs(1), window.room());
     assert!(waiting.await.is_err());
     window.release(1, 0);
 
@@ -168,5 +168,8 @@ async fn a_recovery_that_was_given_up_has_nothing_to_say() {
     status.begin(PartitionId(0), Epoch(2));
     status.held(PartitionId(0), Epoch(1), "too late".to_owned());
 
-    assert_eq!(health.readyz().reasons(), "group: recovering partition 0: reading the committed offset");
+    assert_eq!(
+        health.readyz().reasons(),
+        "group: recovering partition 0: reading the committed offset"
+    );
 }

@@ -1,22 +1,25 @@
 //! Membership of the group on a real broker: partitions come, go and are held no longer than they must be.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "what both protocols share is no test by itself"
+)]
+
 use std::time::Duration;
 
 use rdkafka::producer::Producer;
 use tokio::time::Instant;
-use weir::{
-    kafka::GroupProtocol,
-    record::PartitionId,
-    sink::Commit,
-    source::Event,
-};
+use weir::{kafka::GroupProtocol, record::PartitionId, sink::Commit, source::Event};
 
 use crate::support::kafka::{
     Instance, PATIENCE, World, batch, produce_all, result, unique, until, value,
 };
 
 /// Waits until `instance` is told to give partitions up, releasing the records that come before.
-async fn revoked(instance: &mut Instance) -> (Vec<PartitionId>, bool, tokio::sync::oneshot::Sender<()>) {
+async fn revoked(
+    instance: &mut Instance,
+) -> (Vec<PartitionId>, bool, tokio::sync::oneshot::Sender<()>) {
     loop {
         match instance.next().await {
             Event::Revoked { partitions, lost, done } => return (partitions, lost, done),
@@ -189,6 +192,31 @@ async fn stopping_leaves_the_group_although_a_revocation_is_not_acknowledged() {
     second.stop().await;
 }
 
+#[tokio::test]
+async fn a_member_that_was_taken_for_dead_commits_nothing_and_comes_back() {
+    let mut world = World::new("lost", 1).await;
+    let properties = &mut world.config.properties.consumer;
+    properties.insert("max.poll.interval.ms".to_owned(), "6000".to_owned());
+    world.publish(0, "an event").await;
+    let mut instance = world.start("a").await;
+    assert_eq!(instance.values(1).await, ["an event"]);
+
+    // The one thread of this runtime stands still, and with it the poll by which the group sees us live.
+    std::thread::park_timeout(Duration::from_secs(8));
+    let (partitions, lost, done) = revoked(&mut instance).await;
+    let outcome = instance.commit(batch(vec![result("k", "late")], &[(0, 1, "late")])).await;
+    instance.partitions.clear();
+    drop(done);
+    instance.assigned(1).await;
+
+    assert_eq!((partitions, lost), (vec![PartitionId(0)], true));
+    assert!(matches!(outcome, Commit::NotAMember), "{outcome:?}");
+    assert_eq!(instance.values(1).await, ["an event"]);
+    let outcome = instance.commit(batch(vec![result("k", "now")], &[(0, 1, "now")])).await;
+    assert!(matches!(outcome, Commit::Applied { .. }), "{outcome:?}");
+    instance.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_member_that_leaves_is_replaced_at_once() {
     let world = World::new("replaced", 1).await;
@@ -232,7 +260,9 @@ async fn lag_is_counted_from_what_the_transactions_commit() {
     let lag = |instance: &Instance, records: &str| {
         let text = instance.metrics.encode();
         text.lines().any(|line| {
-            line.contains("lag") && line.contains("partition=\"0\"") && line.ends_with(&format!(" {records}"))
+            line.contains("lag")
+                && line.contains("partition=\"0\"")
+                && line.ends_with(&format!(" {records}"))
         })
     };
     instance.records(10).await;

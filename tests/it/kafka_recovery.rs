@@ -1,5 +1,7 @@
 //! What is known of a partition when it is assigned, from a real broker: where to begin, and what was done already.
 
+#![expect(clippy::expect_used, reason = "what is not there fails the test")]
+
 use std::time::Duration;
 
 use rdkafka::producer::Producer;
@@ -26,7 +28,7 @@ fn map(next: i64, journal_base: i64, unsettled: &[i64]) -> Map {
 }
 
 fn recovered(instance: &Instance, partition: i32) -> &Recovered {
-    &instance.partitions[&PartitionId(partition)]
+    instance.partitions.get(&PartitionId(partition)).expect("an assigned partition")
 }
 
 fn effects(instance: &Instance, partition: i32) -> Vec<(i64, i64, &str)> {
@@ -122,7 +124,9 @@ async fn unfinished_events_are_read_again_with_their_effects_and_settled_ones_ar
     let mut first = world.start("a").await;
     first.records(10).await;
     // An earlier life of the group wrote this; the base says that nobody needs it any more.
-    first.commit(batch(vec![effect(0, 3, "stale")], &[(0, 0, &world.map(0, 0, &map(8, 0, &[0])))])).await;
+    first
+        .commit(batch(vec![effect(0, 3, "stale")], &[(0, 0, &world.map(0, 0, &map(8, 0, &[0])))]))
+        .await;
     let journaled = [effect(0, 3, "llm"), effect(0, 4, "llm"), effect(0, 3, "tool")];
     let text = world.map(0, 3, &map(8, 2, &[3, 6]));
     let outcome = first.commit(batch(journaled.to_vec(), &[(0, 3, &text)])).await;
@@ -175,7 +179,11 @@ async fn an_aborted_end_of_the_journal_is_passed() {
         .await;
     good.commit_transaction(PATIENCE).unwrap();
     let bad = world
-        .open_transaction(&unique("t"), &[(&journal, 0, effect(0, 0, "aborted").value.as_ref())], &[])
+        .open_transaction(
+            &unique("t"),
+            &[(&journal, 0, effect(0, 0, "aborted").value.as_ref())],
+            &[],
+        )
         .await;
     bad.abort_transaction(PATIENCE).unwrap();
     world.commit(0, 0, &world.map(0, 0, &map(2, 0, &[0, 1])));
@@ -269,7 +277,8 @@ async fn a_position_beyond_the_log_stops_its_partition() {
     world.commit(0, 5, "");
 
     let mut instance = world.start("a").await;
-    until("stopped", || instance.health.readyz().reasons().contains("beyond the log's end 1")).await;
+    until("stopped", || instance.health.readyz().reasons().contains("beyond the log's end 1"))
+        .await;
 
     instance.quiet(Duration::from_millis(200)).await;
     instance.stop().await;

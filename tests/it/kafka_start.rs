@@ -1,9 +1,11 @@
 //! Starting without Kafka, or on topics that are not as they must be: one reason, and never a wait that can't be ended.
 
+#![expect(clippy::unwrap_used, reason = "what is not there fails the test")]
+
 use std::time::Duration;
 
 use tokio::time::{Instant, timeout};
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use weir::{
     kafka::{Config, Identity, Member, Reporter},
     sink::{Guarantee, KafkaPublisher, Setup, Topics, TopicsError, prepare},
@@ -18,7 +20,7 @@ async fn waits_for(config: Config, reason: &str) -> Duration {
     let health = Health::default();
     let reporter = Reporter::new(&config.bootstrap_servers, health.component("kafka"));
     let stop = CancellationToken::new();
-    let looking = tokio::spawn({
+    let looking = TaskTracker::new().spawn({
         let (reporter, stop) = (reporter.clone(), stop.clone());
         async move {
             let identity = Identity::named("group", "a");
@@ -47,8 +49,7 @@ const AT_ONCE: Duration = Duration::from_millis(200);
 async fn no_broker_is_waited_for_and_the_wait_ends_at_once() {
     let config = Config { bootstrap_servers: "127.0.0.1:9".to_owned(), ..Config::default() };
 
-    let took =
-        waits_for(config, "no broker reachable at 127.0.0.1:9: Connection refused").await;
+    let took = waits_for(config, "no broker reachable at 127.0.0.1:9: Connection refused").await;
 
     assert!(took < AT_ONCE, "{took:?}");
 }
@@ -81,7 +82,7 @@ async fn a_missing_events_topic_is_waited_for_until_it_is_there() {
     let reporter = Reporter::new(&world.config.bootstrap_servers, health.component("kafka"));
     let (identity, stop) = (Identity::named("group", "a"), CancellationToken::new());
 
-    let looking = tokio::spawn({
+    let looking = TaskTracker::new().spawn({
         let config = world.config.clone();
         async move { prepare(&config, &identity, &reporter, &stop).await }
     });
@@ -171,7 +172,7 @@ async fn starting_the_publisher_and_leaving_end_at_once_although_no_broker_answe
         guarantee: Guarantee::ExactlyOnce,
         topics,
     };
-    let starting = tokio::spawn({
+    let starting = TaskTracker::new().spawn({
         let stop = stop.clone();
         async move { KafkaPublisher::start(setup, &stop).await.err() }
     });
@@ -183,7 +184,7 @@ async fn starting_the_publisher_and_leaving_end_at_once_although_no_broker_answe
         bytes_max: 1,
         group: health.component("group"),
         metrics,
-        tracker: tokio_util::task::TaskTracker::new(),
+        tracker: TaskTracker::new(),
     };
     let (source, events) = Source::start(member, setup).unwrap();
     until("the reason is told", || {

@@ -75,7 +75,8 @@ async fn a_record_over_its_topics_limit_is_refused_before_anything_is_sent() {
         .await;
     let taken = instance.commit(batch(vec![result("key", &largest)], &[(0, 0, "2")])).await;
 
-    let Commit::Aborted { error: Error::TooLarge { index, size, limit: told, .. } } = refused else {
+    let Commit::Aborted { error: Error::TooLarge { index, size, limit: told, .. } } = refused
+    else {
         panic!("{refused:?}")
     };
     assert_eq!((index, size, told), (1, limit + 1, limit));
@@ -144,8 +145,9 @@ async fn a_fenced_producer_is_made_anew_and_its_batch_found_not_applied() {
 
     let fenced =
         instance.commit(batch(vec![result("key", "lost")], &[(0, 0, "one"), (1, 0, "two")])).await;
-    let again =
-        instance.commit(batch(vec![result("key", "kept")], &[(0, 0, "three"), (1, 0, "four")])).await;
+    let again = instance
+        .commit(batch(vec![result("key", "kept")], &[(0, 0, "three"), (1, 0, "four")]))
+        .await;
 
     let Commit::Aborted { error } = fenced else { panic!("{fenced:?}") };
     assert!(matches!(error, Error::Fenced { .. }), "{error}");
@@ -165,11 +167,13 @@ async fn a_batch_whose_answer_was_lost_is_found_applied() {
     let id = format!("weir-{}-a", world.config.consumer_group_id);
     // The batch as the broker would have it, had it been applied and the answer been lost; since then the next owner of
     // partition 1 has committed.
-    let twin = world.open_transaction(&id, &[], &[(0, 0, "ours"), (1, 3, "the next owner's")]).await;
+    let twin =
+        world.open_transaction(&id, &[], &[(0, 0, "ours"), (1, 3, "the next owner's")]).await;
     twin.commit_transaction(PATIENCE).unwrap();
 
-    let outcome =
-        instance.commit(batch(vec![result("key", "again")], &[(0, 0, "ours"), (1, 0, "ours too")])).await;
+    let outcome = instance
+        .commit(batch(vec![result("key", "again")], &[(0, 0, "ours"), (1, 0, "ours too")]))
+        .await;
 
     let Commit::Applied { journal } = outcome else { panic!("{outcome:?}") };
     assert_eq!(journal, []);
@@ -188,14 +192,15 @@ async fn a_producer_that_is_fenced_three_times_in_a_minute_has_a_twin() {
     for _ in 0..3 {
         let twin = world.open_transaction(&id, &[], &[]).await;
         twin.abort_transaction(PATIENCE).unwrap();
-        outcomes.push(instance.commit(batch(vec![result("key", "x")], &[(0, 0, &unique("m"))])).await);
+        outcomes
+            .push(instance.commit(batch(vec![result("key", "x")], &[(0, 0, &unique("m"))])).await);
     }
 
     let errors: Vec<_> = outcomes
         .into_iter()
         .map(|outcome| match outcome {
             Commit::Aborted { error } => error,
-            other => panic!("{other:?}"),
+            outcome @ (Commit::Applied { .. } | Commit::NotAMember) => panic!("{outcome:?}"),
         })
         .collect();
     assert!(matches!(errors[0], Error::Fenced { .. }), "{}", errors[0]);

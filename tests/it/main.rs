@@ -1,5 +1,13 @@
 //! Every test that sees weir from outside, in one binary.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test that can't go on fails; clippy exempts test functions but not their helpers"
+)]
+
 mod support;
 
 mod configuration;
@@ -13,4 +21,6 @@ mod llm;
 mod metrics_doc;
 mod ollama_exchange_vectors;
 mod schemas;
+mod security;
+mod service;
 mod workflow_vectors;

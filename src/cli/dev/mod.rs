@@ -77,7 +77,7 @@ pub(super) struct Arguments {
     /// How long the samples may take with --once
     #[arg(long, default_value = "2m", value_parser = humantime::parse_duration, requires = "once")]
     timeout: Duration,
-    /// Where clients reach the broker; any port when this one is taken
+    /// Where clients reach the broker; a free port when it is taken, or 0
     #[arg(long, default_value_t = PORT, conflicts_with = "once")]
     port: u16,
 }
@@ -110,9 +110,12 @@ pub(super) fn run(arguments: &Arguments, vars: Vars) -> Exit {
 /// Returns the configuration of a trial: what is set counts, what is not set gets another default where that is kinder.
 fn settings(arguments: &Arguments, vars: Vars) -> Result<Config, Exit> {
     let is_set = |name: &str| vars.iter().any(|(known, value)| known == name && !value.is_empty());
-    let (min_age, grace, addr) = (is_set("WORKFLOW_RESULT_MIN_AGE"), is_set("SHUTDOWN_GRACE"), is_set("HTTP_ADDR"));
+    let (min_age, grace, addr) =
+        (is_set("WORKFLOW_RESULT_MIN_AGE"), is_set("SHUTDOWN_GRACE"), is_set("HTTP_ADDR"));
     let (level, format) = (is_set("LOG_LEVEL") || is_set("RUST_LOG"), is_set("LOG_FORMAT"));
-    let ours = |name: &str| name == "DELIVERY_GUARANTEE" || (name.starts_with("KAFKA_") && !KEPT.contains(&name));
+    let ours = |name: &str| {
+        name == "DELIVERY_GUARANTEE" || (name.starts_with("KAFKA_") && !KEPT.contains(&name))
+    };
     let vars = vars.into_iter().filter(|(name, _)| !name.to_str().is_some_and(ours));
     let mut config = load(vars.collect())?;
     config.dispatch.delivery_guarantee = DeliveryGuarantee::AtLeastOnce;
@@ -145,11 +148,19 @@ fn free(addr: SocketAddr) -> Option<SocketAddr> {
     [addr, any].into_iter().find_map(|addr| TcpListener::bind(addr).ok()?.local_addr().ok())
 }
 
-async fn dev(arguments: &Arguments, mut config: Config, mut screen: Screen) -> Result<Exit, kafka::Error> {
+async fn dev(
+    arguments: &Arguments,
+    mut config: Config,
+    mut screen: Screen,
+) -> Result<Exit, kafka::Error> {
     let health = Health::default().component("kafka");
     let mock = Mock::start(&config.kafka, &Reporter::new("weir dev", health))?;
     mock.servers().clone_into(&mut config.kafka.bootstrap_servers);
-    let door = if arguments.once { None } else { forward::open(arguments.port).await };
+    let door = if arguments.once || arguments.port == 0 {
+        None
+    } else {
+        forward::open(arguments.port).await
+    };
     let bootstrap = match door {
         Some(_) => format!("{}:{}", Ipv4Addr::LOCALHOST, arguments.port),
         None => mock.servers().to_owned(),
@@ -205,7 +216,9 @@ async fn choose(config: &Config) -> Model {
         Err(_) => Model::Scripted(format!("{endpoint} does not answer within {MODEL_PATIENCE:?}")),
         Ok(Err(error)) => Model::Scripted(error.to_string()),
         Ok(Ok(report)) => match report.presence {
-            Presence::Present | Presence::Unknown => Model::Configured(format!("{model} at {endpoint}")),
+            Presence::Present | Presence::Unknown => {
+                Model::Configured(format!("{model} at {endpoint}"))
+            }
             Presence::Missing => Model::Scripted(format!("{endpoint} does not have {model}")),
         },
     }

@@ -97,8 +97,12 @@ impl Screen {
         let style = self.style;
         let text = match &told.what {
             What::Began { at, attempt, task } => {
-                let again = if *attempt > 1 { format!("attempt {attempt}, ") } else { String::new() };
-                let place = style.paint(Ink::Dim, format_args!("partition {}, offset {}", at.partition, at.offset));
+                let again =
+                    if *attempt > 1 { format!("attempt {attempt}, ") } else { String::new() };
+                let place = style.paint(
+                    Ink::Dim,
+                    format_args!("partition {}, offset {}", at.partition, at.offset),
+                );
                 format!("run       {again}{task} {place}")
             }
             What::Answered { step, node, wrote, took } => {
@@ -110,14 +114,22 @@ impl Screen {
             What::Failed { step, node, why, took } => {
                 let node = style.paint(Ink::Cyan, format_args!("{node:<15}"));
                 let took = style.paint(Ink::Dim, format_args!("{:>8}", format!("{took:.1?}")));
-                format!("{step:>6}    {node} {took}  {}", style.paint(Ink::Red, format_args!("failed: {why}")))
+                format!(
+                    "{step:>6}    {node} {took}  {}",
+                    style.paint(Ink::Red, format_args!("failed: {why}"))
+                )
             }
         };
         self.about(told.run, &text);
     }
 
     /// Shows a result.
-    pub(super) fn result(&mut self, id: Uuid, result: &Value, (seen, took): (&Seen, Option<Duration>)) {
+    pub(super) fn result(
+        &mut self,
+        id: Uuid,
+        result: &Value,
+        (seen, took): (&Seen, Option<Duration>),
+    ) {
         let status = result.get("status").and_then(Value::as_str).unwrap_or("?");
         let ink = match status {
             "success" => Ink::Green,
@@ -127,7 +139,8 @@ impl Screen {
         let status = self.style.paint(ink, format_args!("{status:<8}"));
         let took = took.map_or_else(String::new, |took| format!("after {took:.0?} "));
         self.about(id, &format!("{status}  {took}{}", self.place(seen)));
-        let texts = [result.get("error"), result.pointer(ANSWER)].map(|text| text.and_then(Value::as_str));
+        let texts =
+            [result.get("error"), result.pointer(ANSWER)].map(|text| text.and_then(Value::as_str));
         let nothing = texts.iter().all(Option::is_none);
         for line in texts.into_iter().flatten().flat_map(str::lines).take(ANSWER_LINES_MAX) {
             self.line(&format!("{:20}{line}", ""));
@@ -148,7 +161,8 @@ impl Screen {
     }
 
     fn place(&self, seen: &Seen) -> String {
-        let place = format_args!("in {}, partition {}, offset {}", seen.topic, seen.partition, seen.offset);
+        let place =
+            format_args!("in {}, partition {}, offset {}", seen.topic, seen.partition, seen.offset);
         self.style.paint(Ink::Dim, place)
     }
 

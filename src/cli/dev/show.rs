@@ -70,7 +70,12 @@ impl Show {
     }
 
     /// Runs until `stop`; with a `limit` until the samples are through, whose results then are printed as they are.
-    pub(super) async fn run(mut self, doors: (&str, Option<SocketAddr>), limit: Option<Duration>, stop: &CancellationToken) -> Exit {
+    pub(super) async fn run(
+        mut self,
+        doors: (&str, Option<SocketAddr>),
+        limit: Option<Duration>,
+        stop: &CancellationToken,
+    ) -> Exit {
         let once = limit.is_some();
         let until = Instant::now() + limit.unwrap_or(NEVER);
         let mut invited = false;
@@ -138,7 +143,8 @@ impl Show {
         let Ok(value) = serde_json::from_slice::<Value>(&seen.value) else { return Exit::Ok };
         let is_result = seen.topic == self.results;
         let pointer = if is_result { "/correlation_id" } else { "/original_event/event_id" };
-        let id = value.pointer(pointer).and_then(Value::as_str).and_then(|id| Uuid::parse_str(id).ok());
+        let id =
+            value.pointer(pointer).and_then(Value::as_str).and_then(|id| Uuid::parse_str(id).ok());
         let mut exit = Exit::Ok;
         match id {
             Some(id) if is_result => {

@@ -118,7 +118,8 @@ impl Observer<AgentState> for Steps {
 
 /// Returns what an update writes, field by field.
 fn written(update: &AgentUpdate) -> String {
-    let AgentUpdate { messages, agent_results, current_agent, completed, metadata, usage: _ } = update;
+    let AgentUpdate { messages, agent_results, current_agent, completed, metadata, usage: _ } =
+        update;
     let mut parts = Vec::new();
     for (agent, finding) in agent_results.iter().flatten() {
         parts.push(format!("{agent} = {}", excerpt(finding.get("result").unwrap_or(finding))));

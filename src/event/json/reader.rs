@@ -185,7 +185,6 @@ impl<'a> Reader<'a> {
         }
     }
 
-    #[inline]
     fn value(&mut self) -> Result<Token<'a>, Syntax> {
         let token = match self.peek() {
             Some(b'{') => return self.enter(Container::Object, Expect::KeyOrClose),
@@ -201,7 +200,6 @@ impl<'a> Reader<'a> {
         Ok(token)
     }
 
-    #[inline]
     fn key(&mut self) -> Result<Token<'a>, Syntax> {
         if self.peek() != Some(b'"') {
             return self.fault(SyntaxKind::Key);
@@ -215,7 +213,6 @@ impl<'a> Reader<'a> {
         Ok(Token::Key(key))
     }
 
-    #[inline]
     fn enter(&mut self, container: Container, expect: Expect) -> Result<Token<'a>, Syntax> {
         if self.open.len() == DEPTH_MAX {
             return self.fault(SyntaxKind::Depth);
@@ -226,7 +223,6 @@ impl<'a> Reader<'a> {
         Ok(Token::Open(container))
     }
 
-    #[inline]
     fn close(&mut self) -> Token<'a> {
         self.at += 1;
         self.open.pop();
@@ -235,7 +231,6 @@ impl<'a> Reader<'a> {
     }
 
     /// Reads a string from its opening quote, checking every escape.
-    #[inline]
     fn string(&mut self) -> Result<Text<'a>, Syntax> {
         self.at += 1;
         let start = self.at;
@@ -324,7 +319,6 @@ impl<'a> Reader<'a> {
     }
 
     /// Steps over `word` if it comes next.
-    #[inline]
     fn word(&mut self, word: &str) -> bool {
         let is_next = self.tail().starts_with(word.as_bytes());
         if is_next {
@@ -333,24 +327,20 @@ impl<'a> Reader<'a> {
         is_next
     }
 
-    #[inline]
     fn skip_space(&mut self) {
         while let Some(b' ' | b'\t' | b'\n' | b'\r') = self.peek() {
             self.at += 1;
         }
     }
 
-    #[inline]
     fn peek(&self) -> Option<u8> {
         self.text.as_bytes().get(self.at).copied()
     }
 
-    #[inline]
     fn tail(&self) -> &'a [u8] {
         self.text.as_bytes().get(self.at..).unwrap_or_default()
     }
 
-    #[inline]
     fn since(&self, start: usize) -> &'a str {
         self.text.get(start..self.at).unwrap_or_default()
     }

@@ -37,6 +37,11 @@ impl<'a> Text<'a> {
         self.unescaped(IN_A_KEY)
     }
 
+    /// Returns the literal as it stands between its quotes, escapes and all.
+    pub(in crate::event) fn raw(self) -> &'a str {
+        self.raw
+    }
+
     /// Says whether Unicode can carry the string as it is: no lone surrogate.
     pub(in crate::event) fn is_unicode(self) -> bool {
         self.escapes != Escapes::Lone

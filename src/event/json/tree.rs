@@ -67,6 +67,12 @@ impl<'a> Tree<'a> {
             Self::Bool(true) => out.push_str("true"),
             Self::Bool(false) => out.push_str("false"),
             Self::Number(number) => number.push(out),
+            // A lone surrogate has no other form than the escape that it came in.
+            Self::Text(text) if !text.is_unicode() => {
+                out.push('"');
+                out.push_str(text.raw());
+                out.push('"');
+            }
             Self::Text(text) => push_text(out, &text.value()),
             Self::Array(items) => {
                 out.push('[');

@@ -17,147 +17,63 @@ fn check(
 
 #[test]
 fn a_name_is_given_once_and_is_neither_reserved_nor_separated() {
-    check(
-        |b| b.node("a", says("a")),
-        Some(2),
-        Problem::DuplicateNode { node: "a".into() },
-    );
-    check(
-        |b| b.node(END, says("a")),
-        Some(2),
-        Problem::ReservedName { node: END.into() },
-    );
-    check(
-        |b| b.node(START, says("a")),
-        Some(2),
-        Problem::ReservedName { node: START.into() },
-    );
-    let piped = Problem::NameCharacter {
-        node: "x|y".into(),
-        character: '|',
-    };
+    check(|b| b.node("a", says("a")), Some(2), Problem::DuplicateNode { node: "a".into() });
+    check(|b| b.node(END, says("a")), Some(2), Problem::ReservedName { node: END.into() });
+    check(|b| b.node(START, says("a")), Some(2), Problem::ReservedName { node: START.into() });
+    let piped = Problem::NameCharacter { node: "x|y".into(), character: '|' };
     check(|b| b.node("x|y", says("a")), Some(2), piped);
-    let reserved = Problem::ReservedName {
-        node: "__pregel_pull".into(),
-    };
-    check(
-        |b| b.node("__pregel_pull", says("a")).entry("a"),
-        None,
-        reserved,
-    );
-    assert_eq!(
-        problem(|b| b.node("", says("")).node("узел", says("")).entry("")),
-        None
-    );
+    let reserved = Problem::ReservedName { node: "__pregel_pull".into() };
+    check(|b| b.node("__pregel_pull", says("a")).entry("a"), None, reserved);
+    assert_eq!(problem(|b| b.node("", says("")).node("узел", says("")).entry("")), None);
 }
 
 #[test]
 fn an_edge_neither_leaves_the_end_nor_enters_the_start() {
-    check(
-        |b| b.edge(END, "a"),
-        Some(2),
-        Problem::FromEnd { to: "a".into() },
-    );
-    check(
-        |b| b.entry("a").edge("a", START),
-        Some(3),
-        Problem::ToStart { from: "a".into() },
-    );
-    check(
-        |b| b.entry("a").edge("x", "a"),
-        None,
-        Problem::UnknownSource { from: "x".into() },
-    );
-    let nowhere = Problem::EdgeTarget {
-        from: "a".into(),
-        to: "x".into(),
-    };
+    check(|b| b.edge(END, "a"), Some(2), Problem::FromEnd { to: "a".into() });
+    check(|b| b.entry("a").edge("a", START), Some(3), Problem::ToStart { from: "a".into() });
+    check(|b| b.entry("a").edge("x", "a"), None, Problem::UnknownSource { from: "x".into() });
+    let nowhere = Problem::EdgeTarget { from: "a".into(), to: "x".into() };
     check(|b| b.entry("a").edge("a", "x"), None, nowhere);
     check(|b| b.edge("a", "b"), None, Problem::NoEntry);
-    assert_eq!(
-        problem(|b| b.edge("b", "later").entry("a").node("later", says("later"))),
-        None
-    );
+    assert_eq!(problem(|b| b.edge("b", "later").entry("a").node("later", says("later"))), None);
 }
 
 #[test]
 fn a_join_has_sources_and_all_its_nodes_are_there_before_it() {
     let nothing: [&str; 0] = [];
-    check(
-        |b| b.join(nothing, "a"),
-        Some(2),
-        Problem::EmptyJoin { to: "a".into() },
-    );
-    let unknown = Problem::JoinSource {
-        from: "x".into(),
-        to: "b".into(),
-    };
+    check(|b| b.join(nothing, "a"), Some(2), Problem::EmptyJoin { to: "a".into() });
+    let unknown = Problem::JoinSource { from: "x".into(), to: "b".into() };
     check(|b| b.join(["a", "x"], "b"), Some(2), unknown);
-    check(
-        |b| b.join(["a", END], "b"),
-        Some(2),
-        Problem::FromEnd { to: "b".into() },
-    );
-    let start = Problem::JoinSource {
-        from: START.into(),
-        to: "b".into(),
-    };
+    check(|b| b.join(["a", END], "b"), Some(2), Problem::FromEnd { to: "b".into() });
+    let start = Problem::JoinSource { from: START.into(), to: "b".into() };
     check(|b| b.join([START], "b"), Some(2), start);
-    check(
-        |b| b.join(["a"], START),
-        Some(2),
-        Problem::JoinTarget { to: START.into() },
-    );
-    check(
-        |b| b.join(["a"], "x"),
-        Some(2),
-        Problem::JoinTarget { to: "x".into() },
-    );
+    check(|b| b.join(["a"], START), Some(2), Problem::JoinTarget { to: START.into() });
+    check(|b| b.join(["a"], "x"), Some(2), Problem::JoinTarget { to: "x".into() });
     assert_eq!(problem(|b| b.entry("a").join(["a", "b"], END)), None);
 }
 
 #[test]
 fn a_router_has_its_label_for_itself_and_leads_to_nodes() {
     let declare = |b: Builder<Tally>| b.entry("a").conditional("a", "r", |_| END.into(), [END]);
-    let twice = Problem::DuplicateRouter {
-        node: "a".into(),
-        label: "r".into(),
-    };
+    let twice = Problem::DuplicateRouter { node: "a".into(), label: "r".into() };
     check(|b| declare(declare(b)), Some(5), twice);
-    let to = |to: &str| Problem::RouterTarget {
-        node: "a".into(),
-        label: "r".into(),
-        to: to.into(),
-    };
+    let to =
+        |to: &str| Problem::RouterTarget { node: "a".into(), label: "r".into(), to: to.into() };
     let lead = |b: Builder<Tally>, to: &str| {
-        b.entry("a")
-            .conditional("a", "r", |_| "k".into(), [("k", to)])
+        b.entry("a").conditional("a", "r", |_| "k".into(), [("k", to)])
     };
     check(|b| lead(b, "x"), None, to("x"));
     check(|b| lead(b, START), None, to(START));
-    let ambiguous = Problem::AmbiguousAnswer {
-        node: "a".into(),
-        label: "r".into(),
-        answer: "k".into(),
-    };
+    let ambiguous =
+        Problem::AmbiguousAnswer { node: "a".into(), label: "r".into(), answer: "k".into() };
     check(
-        |b| {
-            b.entry("a")
-                .conditional("a", "r", |_| "k".into(), [("k", "a"), ("k", "b")])
-        },
+        |b| b.entry("a").conditional("a", "r", |_| "k".into(), [("k", "a"), ("k", "b")]),
         None,
         ambiguous,
     );
     let unknown = Problem::UnknownSource { from: "x".into() };
-    check(
-        |b| b.entry("a").conditional("x", "r", |_| END.into(), [END]),
-        None,
-        unknown,
-    );
-    assert_eq!(
-        problem(|b| b.conditional(START, "r", |_| "a".into(), Targets::any())),
-        None
-    );
+    check(|b| b.entry("a").conditional("x", "r", |_| END.into(), [END]), None, unknown);
+    assert_eq!(problem(|b| b.conditional(START, "r", |_| "a".into(), Targets::any())), None);
 }
 
 #[test]
@@ -169,16 +85,9 @@ fn the_first_call_that_can_not_be_right_is_reported() {
 
 #[test]
 fn an_error_names_the_place() {
-    let error = Graph::builder()
-        .node("a", says("a"))
-        .edge("a", START)
-        .build()
-        .unwrap_err();
+    let error = Graph::builder().node("a", says("a")).edge("a", START).build().unwrap_err();
 
-    assert_eq!(
-        error.to_string(),
-        "builder call 1: the way from \"a\" leads to the start"
-    );
+    assert_eq!(error.to_string(), "builder call 1: the way from \"a\" leads to the start");
 }
 
 fn drawn() -> Graph<Tally> {
@@ -188,12 +97,7 @@ fn drawn() -> Graph<Tally> {
         .node("count", says("count"))
         .node_with("sum", says("sum"), NodeOptions::new().deferred())
         .entry("plan")
-        .conditional(
-            "plan",
-            "way",
-            |_| "ask".into(),
-            [("ask", "ask \"it\""), ("stop", END)],
-        )
+        .conditional("plan", "way", |_| "ask".into(), [("ask", "ask \"it\""), ("stop", END)])
         .edge("plan", "count")
         .join(["ask \"it\"", "count"], "sum")
         .conditional("sum", "free", |_| END.into(), Targets::any())
@@ -230,17 +134,8 @@ fn a_graph_is_drawn_in_mermaid() {
 fn a_graph_is_drawn_in_dot() {
     let dot = drawn().dot();
 
-    assert!(
-        dot.starts_with("digraph {\n") && dot.ends_with("}\n"),
-        "{dot}"
-    );
-    assert!(
-        dot.contains("n0 [label=\"ask \\\"it\\\"\", peripheries=2]\n"),
-        "{dot}"
-    );
-    assert!(
-        dot.contains("n2 -> finish [style=dashed, label=\"stop\"]\n"),
-        "{dot}"
-    );
+    assert!(dot.starts_with("digraph {\n") && dot.ends_with("}\n"), "{dot}");
+    assert!(dot.contains("n0 [label=\"ask \\\"it\\\"\", peripheries=2]\n"), "{dot}");
+    assert!(dot.contains("n2 -> finish [style=dashed, label=\"stop\"]\n"), "{dot}");
     assert!(dot.contains("n1 -> j0\n"), "{dot}");
 }

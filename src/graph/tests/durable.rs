@@ -14,12 +14,7 @@ struct Record {
 
 impl Effects<Tally> for Record {
     fn recorded(&self, node: &str, visit: u32) -> Result<Option<Said>, EffectsError> {
-        Ok(self
-            .entries
-            .lock()
-            .unwrap()
-            .get(&(node.to_owned(), visit))
-            .cloned())
+        Ok(self.entries.lock().unwrap().get(&(node.to_owned(), visit)).cloned())
     }
 
     fn record<'a>(
@@ -67,49 +62,29 @@ fn graph() -> Graph<Tally> {
 #[tokio::test]
 async fn what_was_paid_for_is_not_paid_for_again_wherever_the_run_stopped() {
     let whole = Record::default();
-    let expected = graph()
-        .run(Tally::default(), &Options::new().effects(&whole))
-        .await
-        .unwrap();
+    let expected = graph().run(Tally::default(), &Options::new().effects(&whole)).await.unwrap();
     assert_eq!(expected.total, 33);
 
     for room in 0..=3 {
-        let record = Record {
-            room: Some(room),
-            ..Record::default()
-        };
-        let stopped = graph()
-            .run(Tally::default(), &Options::new().effects(&record))
-            .await;
+        let record = Record { room: Some(room), ..Record::default() };
+        let stopped = graph().run(Tally::default(), &Options::new().effects(&record)).await;
         if room < 3 {
             let failure = stopped.unwrap_err();
             let visit = u32::try_from(room).unwrap();
             assert!(matches!(failure.error, Error::Effects { visit: at, .. } if at == visit));
         }
         let before = CALLS.load(Ordering::Relaxed);
-        let record = Record {
-            room: None,
-            ..record
-        };
+        let record = Record { room: None, ..record };
         let trace = Trace::new();
         let options = Options::new().effects(&record).observer(&trace);
 
         let resumed = graph().run(Tally::default(), &options).await.unwrap();
 
         assert_eq!(resumed, expected);
-        assert_eq!(
-            CALLS.load(Ordering::Relaxed) - before,
-            3 - u32::try_from(room).unwrap()
-        );
+        assert_eq!(CALLS.load(Ordering::Relaxed) - before, 3 - u32::try_from(room).unwrap());
         assert_eq!(trace.text().matches("replay pay").count(), room);
         assert_eq!(
-            *record
-                .entries
-                .lock()
-                .unwrap()
-                .keys()
-                .map(|(_, visit)| *visit)
-                .collect::<Vec<_>>(),
+            *record.entries.lock().unwrap().keys().map(|(_, visit)| *visit).collect::<Vec<_>>(),
             [0, 1, 2]
         );
     }
@@ -117,20 +92,10 @@ async fn what_was_paid_for_is_not_paid_for_again_wherever_the_run_stopped() {
 
 #[tokio::test]
 async fn nodes_that_are_not_durable_are_neither_recorded_nor_asked_for() {
-    let graph = Graph::builder()
-        .node("a", says("a"))
-        .entry("a")
-        .build()
-        .unwrap();
-    let record = Record {
-        room: Some(0),
-        ..Record::default()
-    };
+    let graph = Graph::builder().node("a", says("a")).entry("a").build().unwrap();
+    let record = Record { room: Some(0), ..Record::default() };
 
-    graph
-        .run(Tally::default(), &Options::new().effects(&record))
-        .await
-        .unwrap();
+    graph.run(Tally::default(), &Options::new().effects(&record)).await.unwrap();
 
     assert!(record.entries.lock().unwrap().is_empty());
 }

@@ -1,11 +1,7 @@
 use super::*;
 
 fn alone<K>(node: impl IntoNode<Tally, K>, options: NodeOptions<Tally>) -> Graph<Tally> {
-    Graph::builder()
-        .node_with("a", node, options)
-        .entry("a")
-        .build()
-        .unwrap()
+    Graph::builder().node_with("a", node, options).entry("a").build().unwrap()
 }
 
 #[tokio::test]
@@ -21,13 +17,7 @@ async fn a_nodes_own_error_comes_back_typed_with_the_state_so_far() {
     let failure = run(&graph).await.unwrap_err();
 
     assert_eq!((failure.step, failure.state.log), (2, vec!["a".to_owned()]));
-    let Error::Node {
-        node,
-        visit: 0,
-        attempts: 1,
-        source: Broken(0),
-    } = failure.error
-    else {
+    let Error::Node { node, visit: 0, attempts: 1, source: Broken(0) } = failure.error else {
         panic!("{:?}", failure.error)
     };
     assert_eq!(&*node, "b");
@@ -90,36 +80,17 @@ async fn retries_wait_longer_each_time_and_end_with_the_attempts() {
     let waited = begin.elapsed();
     let failure = run(&alone(Flaky::new(4), policy())).await.unwrap_err();
 
-    assert_eq!(
-        (tally.log, waited),
-        (vec!["a#4".to_owned()], millis(10 + 20 + 25))
-    );
-    assert!(matches!(
-        failure.error,
-        Error::Node {
-            attempts: 4,
-            source: Broken(3),
-            ..
-        }
-    ));
+    assert_eq!((tally.log, waited), (vec!["a#4".to_owned()], millis(10 + 20 + 25)));
+    assert!(matches!(failure.error, Error::Node { attempts: 4, source: Broken(3), .. }));
 }
 
 #[tokio::test]
 async fn only_errors_worth_it_are_retried() {
     let picky = Retry::exponential(9, millis(0), millis(0)).when(|Broken(n)| *n < 2);
 
-    let failure = run(&alone(Flaky::new(9), NodeOptions::new().retry(picky)))
-        .await
-        .unwrap_err();
+    let failure = run(&alone(Flaky::new(9), NodeOptions::new().retry(picky))).await.unwrap_err();
 
-    assert!(matches!(
-        failure.error,
-        Error::Node {
-            attempts: 3,
-            source: Broken(2),
-            ..
-        }
-    ));
+    assert!(matches!(failure.error, Error::Node { attempts: 3, source: Broken(2), .. }));
 }
 
 #[tokio::test]
@@ -137,12 +108,7 @@ async fn two_writers_of_a_last_value_field_are_both_named() {
 
     let failure = run(&graph).await.unwrap_err();
 
-    let Error::Conflict {
-        field,
-        first,
-        second,
-    } = failure.error
-    else {
+    let Error::Conflict { field, first, second } = failure.error else {
         panic!("{:?}", failure.error)
     };
     assert_eq!((field.as_str(), &*first, &*second), ("verdict", "a", "b"));
@@ -203,17 +169,8 @@ async fn of_several_failures_the_first_in_name_order_is_reported_with_the_others
 
     let failure = run(&graph).await.unwrap_err();
 
-    assert!(matches!(
-        failure.error,
-        Error::Node {
-            source: Broken(7),
-            ..
-        }
-    ));
-    assert_eq!(
-        failure.also.iter().map(Error::node).collect::<Vec<_>>(),
-        [Some("b")]
-    );
+    assert!(matches!(failure.error, Error::Node { source: Broken(7), .. }));
+    assert_eq!(failure.also.iter().map(Error::node).collect::<Vec<_>>(), [Some("b")]);
 }
 
 #[tokio::test]
@@ -225,11 +182,7 @@ async fn a_state_may_refuse_an_update() {
         type Error = std::convert::Infallible;
 
         fn check(&self, update: &i64, _: &mut Claims<'_>) -> Result<(), Refusal> {
-            if update % 2 == 0 {
-                Ok(())
-            } else {
-                Err(Refusal::invalid("value", "odd"))
-            }
+            if update % 2 == 0 { Ok(()) } else { Err(Refusal::invalid("value", "odd")) }
         }
 
         fn apply(&mut self, update: i64) {
@@ -251,4 +204,29 @@ async fn a_state_may_refuse_an_update() {
         "the update of node \"three\" to \"value\" can't be applied: odd"
     );
     assert_eq!(failure.state, Even(2));
+}
+
+#[tokio::test]
+async fn a_reducers_panic_is_its_nodes_error_and_leaves_a_thread_as_it_was() {
+    let graph = Graph::builder()
+        .node("a", |_: &Tally| Ok::<_, Broken>(Said::default().total(1).longest("!".to_owned())))
+        .node("b", says("b"))
+        .entry("a");
+    let alone = graph.build().unwrap();
+    let together = Graph::builder()
+        .node("a", says("a"))
+        .node("b", |_: &Tally| Ok::<_, Broken>(Said::default().total(1).longest("!".to_owned())))
+        .entry("a")
+        .entry("b")
+        .build()
+        .unwrap();
+
+    for (graph, node) in [(alone, "a"), (together, "b")] {
+        let mut thread = graph.thread(Tally::default());
+        let error = thread.start(Said::default().total(7), &Options::new()).await.unwrap_err();
+
+        assert!(matches!(&error, Error::Panic { .. }) && error.node() == Some(node));
+        assert_eq!(*thread.state(), Tally { total: 7, ..Tally::default() });
+        assert!(matches!(thread.resume(&Options::new()).await, Err(Error::Panic { .. })));
+    }
 }

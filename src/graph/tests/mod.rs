@@ -18,33 +18,34 @@ use super::*;
 state! {
     /// What the nodes of these tests share.
     #[derive(Debug, Clone, Default, PartialEq, serde::Serialize, serde::Deserialize)]
-    pub struct Tally {
+    pub(crate) struct Tally {
         /// Who ran, in order.
-        pub log: Vec<String> => append,
+        pub(crate) log: Vec<String> => append,
         /// A sum.
-        pub total: i64 => add,
+        pub(crate) total: i64 => add,
         /// A maximum.
-        pub best: i64 => max,
+        pub(crate) best: i64 => max,
         /// Who wrote last in name order.
-        pub last: String => overwrite,
+        pub(crate) last: String => overwrite,
         /// Written by one node per superstep.
-        pub verdict: Option<String> => last_value,
+        pub(crate) verdict: Option<String> => last_value,
         /// Marks by name.
-        pub marks: std::collections::BTreeMap<String, i64> => merge,
+        pub(crate) marks: std::collections::BTreeMap<String, i64> => merge,
         /// Longest names.
-        pub longest: String => with(String, keep_longest),
+        pub(crate) longest: String => with(String, keep_longest),
     }
     /// What one node says.
-    pub update Said;
+    pub(crate) update Said;
     error Broken;
 }
 
 /// What a node of these tests fails with.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("broken: {0}")]
-pub struct Broken(pub u32);
+pub(crate) struct Broken(pub(crate) u32);
 
 fn keep_longest(longest: &mut String, name: String) {
+    assert_ne!(name, "!", "a reducer that panics");
     if name.len() > longest.len() {
         *longest = name;
     }
@@ -52,12 +53,7 @@ fn keep_longest(longest: &mut String, name: String) {
 
 /// A node that logs its name and counts.
 fn says(name: &'static str) -> impl Fn(&Tally) -> Result<Said, Broken> + Send + Sync + 'static {
-    move |_| {
-        Ok(Said::default()
-            .log(vec![name.to_owned()])
-            .total(1)
-            .last(name.to_owned()))
-    }
+    move |_| Ok(Said::default().log(vec![name.to_owned()]).total(1).last(name.to_owned()))
 }
 
 /// A node that answers after a while, in paused time.
@@ -81,10 +77,7 @@ struct Flaky {
 
 impl Flaky {
     fn new(failures: u32) -> Self {
-        Self {
-            failures,
-            executed: AtomicU32::new(0),
-        }
+        Self { failures, executed: AtomicU32::new(0) }
     }
 }
 
@@ -104,6 +97,6 @@ fn millis(millis: u64) -> Duration {
 }
 
 /// Runs on an empty state without options.
-async fn run(graph: &Graph<Tally>) -> Result<Tally, Failure<Tally>> {
+async fn run(graph: &Graph<Tally>) -> Result<Tally, Box<Failure<Tally>>> {
     graph.run(Tally::default(), &Options::new()).await
 }

@@ -57,12 +57,7 @@ pub(super) fn run(plan: &Plan, supersteps: usize) -> (Tally, bool) {
             tally.apply(said);
             let routers = plan.routers.iter().filter(|(from, _)| from == node);
             next.extend(routers.flat_map(|(_, ways)| way(ways, &view)).copied());
-            next.extend(
-                plan.edges
-                    .iter()
-                    .filter(|(from, _)| from == node)
-                    .map(|(_, to)| *to),
-            );
+            next.extend(plan.edges.iter().filter(|(from, _)| from == node).map(|(_, to)| *to));
             for (at, (from, to)) in plan.joins.iter().enumerate() {
                 let ran = seen.entry(at).or_default();
                 if from.contains(node) && ran.insert(*node) && ran == from {
@@ -77,14 +72,8 @@ pub(super) fn run(plan: &Plan, supersteps: usize) -> (Tally, bool) {
 
 /// Holds deferred nodes back, and gives them all free when nothing else is due.
 fn settle(plan: &Plan, next: BTreeSet<usize>, held: &mut BTreeSet<usize>) -> BTreeSet<usize> {
-    let (late, now) = next
-        .into_iter()
-        .partition(|node| plan.deferred.contains(node));
+    let (late, now) = next.into_iter().partition(|node| plan.deferred.contains(node));
     let late: BTreeSet<usize> = late;
     held.extend(late);
-    if now.is_empty() {
-        std::mem::take(held)
-    } else {
-        now
-    }
+    if now.is_empty() { std::mem::take(held) } else { now }
 }

@@ -1,15 +1,8 @@
 use std::path::Path;
 
 /// What the room may use, so that it can be read, tested and moved on its own; and its own modules.
-const ALLOWED: [&str; 7] = [
-    "std",
-    "super",
-    "tokio",
-    "tokio_util",
-    "futures_util",
-    "serde",
-    "thiserror",
-];
+const ALLOWED: [&str; 7] =
+    ["std", "super", "tokio", "tokio_util", "futures_util", "serde", "thiserror"];
 
 #[test]
 fn the_room_imports_nothing_from_the_rest_of_the_crate() {

@@ -23,39 +23,23 @@ async fn every_reducer_does_what_it_says() {
             .last("b".into());
         Ok::<_, Broken>(said.verdict(Some("fine".to_owned())))
     };
-    let graph = Graph::builder()
-        .node("a", first)
-        .node("b", second)
-        .entry("b")
-        .entry("a");
+    let graph = Graph::builder().node("a", first).node("b", second).entry("b").entry("a");
 
     let tally = run(&graph.build().unwrap()).await.unwrap();
 
     assert_eq!((tally.total, tally.best, tally.last.as_str()), (5, 7, "b"));
-    assert_eq!(
-        tally.marks,
-        [("x".to_owned(), 1), ("y".to_owned(), 2)].into()
-    );
-    assert_eq!(
-        (tally.verdict.as_deref(), tally.longest.as_str()),
-        (Some("fine"), "first")
-    );
+    assert_eq!(tally.marks, [("x".to_owned(), 1), ("y".to_owned(), 2)].into());
+    assert_eq!((tally.verdict.as_deref(), tally.longest.as_str()), (Some("fine"), "first"));
 }
 
 #[test]
 fn an_update_survives_its_serialisation() {
-    let said = Said {
-        verdict: Some(None),
-        ..Said::default().total(3)
-    };
+    let said = Said { verdict: Some(None), ..Said::default().total(3) };
     let text = serde_json::to_string(&Wrap(&said)).unwrap();
     let back: Said = serde_json::from_str(r#"{"total":3,"verdict":null,"unknown":[1]}"#).unwrap();
 
     assert_eq!(text, r#"{"total":3,"verdict":null}"#);
-    assert_eq!(
-        (back.total, back.verdict, back.log),
-        (Some(3), Some(None), None)
-    );
+    assert_eq!((back.total, back.verdict, back.log), (Some(3), Some(None), None));
 
     struct Wrap<'a>(&'a Said);
     impl serde::Serialize for Wrap<'_> {
@@ -83,15 +67,11 @@ async fn plain_and_async_functions_closures_and_structs_are_nodes() {
             let name = captured.clone();
             async move { Ok::<_, Broken>(Said::default().log(vec![name])) }
         })
-        .node("e", async |state: &Tally| {
-            Ok::<_, Broken>(Said::default().best(state.total))
-        })
+        .node("e", async |state: &Tally| Ok::<_, Broken>(Said::default().best(state.total)))
         .node("f", Flaky::new(0))
         .entry("a");
     let names = ["a", "b", "c", "d", "e", "f"];
-    let graph = names
-        .windows(2)
-        .fold(graph, |graph, pair| graph.edge(pair[0], pair[1]));
+    let graph = names.windows(2).fold(graph, |graph, pair| graph.edge(pair[0], pair[1]));
 
     let tally = run(&graph.build().unwrap()).await.unwrap();
 
@@ -107,9 +87,7 @@ async fn siblings_are_applied_in_name_order_whoever_answers_first() {
         .node("a2", says_after("a2", millis(20)))
         .node("B", says_after("B", millis(10)))
         .node("é", says_after("é", millis(0)));
-    let graph = ["z", "a10", "a2", "B", "é"]
-        .into_iter()
-        .fold(graph, Builder::entry);
+    let graph = ["z", "a10", "a2", "B", "é"].into_iter().fold(graph, Builder::entry);
 
     let tally = run(&graph.build().unwrap()).await.unwrap();
 
@@ -127,26 +105,15 @@ async fn siblings_run_at_once_but_no_more_than_allowed() {
 
     graph.run(Tally::default(), &Options::new()).await.unwrap();
     let at_once = begin.elapsed();
-    graph
-        .run(Tally::default(), &Options::new().parallelism(2))
-        .await
-        .unwrap();
+    graph.run(Tally::default(), &Options::new().parallelism(2)).await.unwrap();
 
-    assert_eq!(
-        (at_once, begin.elapsed() - at_once),
-        (millis(100), millis(200))
-    );
+    assert_eq!((at_once, begin.elapsed() - at_once), (millis(100), millis(200)));
 }
 
 #[tokio::test]
 async fn a_router_sees_its_own_nodes_update_and_no_siblings() {
     fn route(tally: &Tally) -> Route<'_> {
-        if tally.total == 1 {
-            "alone"
-        } else {
-            "together"
-        }
-        .into()
+        if tally.total == 1 { "alone" } else { "together" }.into()
     }
     let graph = Graph::builder()
         .node("a", says("a"))
@@ -170,12 +137,7 @@ async fn a_router_may_lead_to_several_to_one_twice_or_nowhere() {
         .node("a", says("a"))
         .node("b", says("b"))
         .node("c", says("c"))
-        .conditional(
-            START,
-            "both",
-            |_| vec!["c", "b", "c", END].into(),
-            Targets::any(),
-        )
+        .conditional(START, "both", |_| vec!["c", "b", "c", END].into(), Targets::any())
         .conditional("b", "none", |_| None::<String>.into(), ["a"])
         .conditional("c", "own", |_| String::from("go").into(), [("go", "a")])
         .edge("a", END);
@@ -198,12 +160,8 @@ async fn a_join_waits_for_all_and_plain_edges_for_none() {
             .edge("b", "b2")
     };
 
-    let joined = run(&uneven().join(["a", "b2"], "d").build().unwrap())
-        .await
-        .unwrap();
-    let edges = run(&uneven().edge("a", "d").edge("b2", "d").build().unwrap())
-        .await
-        .unwrap();
+    let joined = run(&uneven().join(["a", "b2"], "d").build().unwrap()).await.unwrap();
+    let edges = run(&uneven().edge("a", "d").edge("b2", "d").build().unwrap()).await.unwrap();
 
     assert_eq!(joined.log, ["a", "b", "b2", "d"]);
     assert_eq!(edges.log, ["a", "b", "b2", "d", "d"]);
@@ -238,10 +196,7 @@ async fn a_trace_tells_the_run() {
     let trace = Trace::new();
 
     let graph = graph.build().unwrap();
-    graph
-        .run(Tally::default(), &Options::new().observer(&trace))
-        .await
-        .unwrap();
+    graph.run(Tally::default(), &Options::new().observer(&trace)).await.unwrap();
 
     let expected = "0: apply, next a\n1: plan a\n1: start a\n1: fail a: broken: 0\n1: retry a in 0ns\n\
         1: start a, attempt 2\n1: update a\n1: apply, next b\n2: plan b\n2: start b\n2: update b\n\
@@ -254,11 +209,7 @@ async fn a_run_is_a_future_that_can_be_sent() {
     fn sent<T: Send>(value: T) -> T {
         value
     }
-    let graph = Graph::builder()
-        .node("a", says("a"))
-        .entry("a")
-        .build()
-        .unwrap();
+    let graph = Graph::builder().node("a", says("a")).entry("a").build().unwrap();
 
     let tally = sent(run(&graph)).await.unwrap();
 

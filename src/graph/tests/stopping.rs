@@ -7,42 +7,25 @@ use super::*;
 
 /// `a` and then `a` again, without end.
 fn endless() -> Graph<Tally> {
-    Graph::builder()
-        .node("a", says("a"))
-        .entry("a")
-        .edge("a", "a")
-        .build()
-        .unwrap()
+    Graph::builder().node("a", says("a")).entry("a").edge("a", "a").build().unwrap()
 }
 
 fn chain(nodes: &'static [&'static str]) -> Graph<Tally> {
-    let graph = nodes.iter().fold(Graph::builder(), |graph, name| {
-        graph.node(*name, says(name))
-    });
-    let graph = nodes
-        .windows(2)
-        .fold(graph, |graph, pair| graph.edge(pair[0], pair[1]));
+    let graph = nodes.iter().fold(Graph::builder(), |graph, name| graph.node(*name, says(name)));
+    let graph = nodes.windows(2).fold(graph, |graph, pair| graph.edge(pair[0], pair[1]));
     graph.entry(nodes[0]).build().unwrap()
 }
 
 #[tokio::test]
 async fn a_run_of_k_supersteps_needs_a_limit_above_k() {
     let graph = chain(&["a", "b", "c"]);
-    let run = async |limit| {
-        graph
-            .run(Tally::default(), &Options::new().recursion_limit(limit))
-            .await
-    };
+    let run =
+        async |limit| graph.run(Tally::default(), &Options::new().recursion_limit(limit)).await;
 
     let failure = run(3).await.unwrap_err();
 
     assert_eq!(failure.state.log, ["a", "b", "c"]);
-    let Error::RecursionLimit {
-        limit: 3,
-        last,
-        next,
-    } = failure.error
-    else {
+    let Error::RecursionLimit { limit: 3, last, next } = failure.error else {
         panic!("{:?}", failure.error)
     };
     assert_eq!((last, next), (vec![Name::from("c")], vec![]));
@@ -64,10 +47,7 @@ async fn a_limit_of_0_refuses_every_run() {
 
     let failure = endless().run(Tally::default(), &options).await.unwrap_err();
 
-    assert!(matches!(
-        failure.error,
-        Error::RecursionLimit { limit: 0, .. }
-    ));
+    assert!(matches!(failure.error, Error::RecursionLimit { limit: 0, .. }));
     assert_eq!(failure.state, Tally::default());
 }
 
@@ -130,9 +110,7 @@ fn nodes_that_never_wait_let_other_tasks_run_and_can_be_cancelled() {
     let graph = endless();
     let token = CancellationToken::new();
     let options = Options::new().cancel(&token).recursion_limit(1_000_000);
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .build()
-        .unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
 
     let result = runtime.block_on(async {
         let cancel = async { token.cancel() };
@@ -156,20 +134,12 @@ fn a_dropped_run_drops_its_nodes() {
         let _held = Held(&DROPPED);
         std::future::pending().await
     }
-    let graph = Graph::builder()
-        .node("a", holds)
-        .node("b", holds)
-        .entry("a")
-        .entry("b");
+    let graph = Graph::builder().node("a", holds).node("b", holds).entry("a").entry("b");
     let graph = graph.build().unwrap();
 
     {
         let mut run = Box::pin(run(&graph));
-        assert!(
-            run.as_mut()
-                .poll(&mut TaskContext::from_waker(Waker::noop()))
-                .is_pending()
-        );
+        assert!(run.as_mut().poll(&mut TaskContext::from_waker(Waker::noop())).is_pending());
         assert_eq!(DROPPED.load(Ordering::Relaxed), 0);
     }
 

@@ -23,11 +23,7 @@ fn joined(failures: u32) -> Graph<Tally> {
 
 #[tokio::test]
 async fn new_input_goes_through_the_reducers_of_the_old_state() {
-    let graph = Graph::builder()
-        .node("a", says("a"))
-        .entry("a")
-        .build()
-        .unwrap();
+    let graph = Graph::builder().node("a", says("a")).entry("a").build().unwrap();
     let mut thread = graph.thread(Tally::default());
 
     thread.start(input("one"), &Options::new()).await.unwrap();
@@ -43,27 +39,17 @@ async fn a_thread_goes_on_without_running_again_what_has_answered() {
     let graph = joined(1);
     let mut thread = graph.thread(Tally::default());
 
-    let error = thread
-        .start(input("in"), &Options::new())
-        .await
-        .unwrap_err();
+    let error = thread.start(input("in"), &Options::new()).await.unwrap_err();
 
     assert_eq!(error.node(), Some("b"));
     assert_eq!((names(&thread.next()), thread.step()), (vec!["b"], 0));
-    let statuses: Vec<Status> = thread
-        .pending()
-        .iter()
-        .map(|pending| pending.status)
-        .collect();
+    let statuses: Vec<Status> = thread.pending().iter().map(|pending| pending.status).collect();
     assert_eq!(statuses, [Status::Done, Status::Failed]);
     assert_eq!(thread.preview().unwrap().log, ["in", "a"]);
     assert_eq!(thread.state().log, ["in"]);
 
     let trace = Trace::new();
-    thread
-        .resume(&Options::new().observer(&trace))
-        .await
-        .unwrap();
+    thread.resume(&Options::new().observer(&trace)).await.unwrap();
 
     assert_eq!(thread.state().log, ["in", "a", "b#1", "c"]);
     assert!(!trace.text().contains("start a"));
@@ -73,10 +59,7 @@ async fn a_thread_goes_on_without_running_again_what_has_answered() {
 async fn new_input_drops_what_was_due_and_answered() {
     let graph = joined(1);
     let mut thread = graph.thread(Tally::default());
-    thread
-        .start(input("in"), &Options::new())
-        .await
-        .unwrap_err();
+    thread.start(input("in"), &Options::new()).await.unwrap_err();
 
     thread.start(input("again"), &Options::new()).await.unwrap();
 
@@ -89,10 +72,7 @@ async fn a_thread_resumes_only_after_input_and_at_its_end_does_nothing() {
     let mut thread = graph.thread(Tally::default());
 
     let nothing = thread.resume(&Options::new()).await.unwrap_err();
-    thread
-        .start(Said::default(), &Options::new())
-        .await
-        .unwrap();
+    thread.start(Said::default(), &Options::new()).await.unwrap();
     let before = thread.state().clone();
     thread.resume(&Options::new()).await.unwrap();
 
@@ -102,12 +82,7 @@ async fn a_thread_resumes_only_after_input_and_at_its_end_does_nothing() {
 
 #[tokio::test]
 async fn a_resumed_run_has_two_supersteps_more() {
-    let graph = Graph::builder()
-        .node("a", says("a"))
-        .entry("a")
-        .edge("a", "a")
-        .build()
-        .unwrap();
+    let graph = Graph::builder().node("a", says("a")).entry("a").edge("a", "a").build().unwrap();
     let mut thread = graph.thread(Tally::default());
     let options = Options::new().recursion_limit(3);
 
@@ -139,10 +114,7 @@ fn routed() -> Graph<Tally> {
 async fn a_route_that_fails_fails_again_until_it_is_settled() {
     let graph = routed();
     let mut thread = graph.thread(Tally::default());
-    let error = thread
-        .start(Said::default(), &Options::new())
-        .await
-        .unwrap_err();
+    let error = thread.start(Said::default(), &Options::new()).await.unwrap_err();
     assert!(matches!(error, Error::Route { .. }));
     assert_eq!(thread.state().total, 0);
 
@@ -159,10 +131,7 @@ async fn a_route_that_fails_fails_again_until_it_is_settled() {
 async fn a_node_whose_route_failed_can_be_run_again() {
     let graph = routed();
     let mut thread = graph.thread(Tally::default());
-    thread
-        .start(Said::default(), &Options::new())
-        .await
-        .unwrap_err();
+    thread.start(Said::default(), &Options::new()).await.unwrap_err();
 
     assert!(thread.rerun("a") && !thread.rerun("a"));
 
@@ -174,23 +143,13 @@ async fn a_node_whose_route_failed_can_be_run_again() {
 async fn a_contradiction_stays_until_there_is_new_input() {
     let verdict = |tally: &Tally| {
         let once = tally.log.is_empty().then_some(None);
-        Ok::<_, Broken>(Said {
-            verdict: once,
-            ..Said::default()
-        })
+        Ok::<_, Broken>(Said { verdict: once, ..Said::default() })
     };
-    let graph = Graph::builder()
-        .node("a", verdict)
-        .node("b", verdict)
-        .entry("a")
-        .entry("b");
+    let graph = Graph::builder().node("a", verdict).node("b", verdict).entry("a").entry("b");
     let graph = graph.build().unwrap();
     let mut thread = graph.thread(Tally::default());
 
-    thread
-        .start(Said::default(), &Options::new())
-        .await
-        .unwrap_err();
+    thread.start(Said::default(), &Options::new()).await.unwrap_err();
     let again = thread.resume(&Options::new()).await.unwrap_err();
 
     assert!(matches!(again, Error::Conflict { .. }));
@@ -203,17 +162,11 @@ async fn a_contradiction_stays_until_there_is_new_input() {
 async fn a_snapshot_holds_all_that_a_thread_needs() {
     let graph = joined(1);
     let mut thread = graph.thread(Tally::default());
-    thread
-        .start(input("in"), &Options::new())
-        .await
-        .unwrap_err();
+    thread.start(input("in"), &Options::new()).await.unwrap_err();
 
     let text = serde_json::to_string(&thread.snapshot()).unwrap();
     let snapshot: Snapshot<Tally> = serde_json::from_str(&text).unwrap();
-    assert_eq!(
-        snapshot_text(&graph.restore(snapshot.clone()).unwrap()),
-        text
-    );
+    assert_eq!(snapshot_text(&graph.restore(snapshot.clone()).unwrap()), text);
     let other = joined(0);
     let mut restored = other.restore(snapshot).unwrap();
     restored.resume(&Options::new()).await.unwrap();
@@ -246,10 +199,7 @@ async fn a_half_filled_join_and_a_held_node_are_in_the_snapshot() {
     let mut restored = graph.restore(serde_json::from_str(&text).unwrap()).unwrap();
     restored.resume(&Options::new()).await.unwrap();
 
-    assert!(
-        text.contains(r#""held":["late"]"#) && text.contains(r#""seen":["a"]"#),
-        "{text}"
-    );
+    assert!(text.contains(r#""held":["late"]"#) && text.contains(r#""seen":["a"]"#), "{text}");
     assert_eq!(restored.state().log, ["a", "b", "c", "late"]);
 }
 
@@ -263,15 +213,10 @@ fn a_snapshot_of_another_format_or_graph_is_refused() {
         graph.restore(snapshot).unwrap_err()
     };
 
-    assert_eq!(
-        changed(r#""version":1"#, r#""version":2"#),
-        SnapshotError::Version { found: 2 }
-    );
+    assert_eq!(changed(r#""version":1"#, r#""version":2"#), SnapshotError::Version { found: 2 });
     let unknown = SnapshotError::UnknownNode { node: "x".into() };
     assert_eq!(changed(r#""due":[]"#, r#""due":["x"]"#), unknown);
     let join = r#""joins":[{"from":["a","c"],"seen":["a"]}]"#;
-    let unknown = SnapshotError::UnknownJoin {
-        from: vec!["a".into(), "c".into()],
-    };
+    let unknown = SnapshotError::UnknownJoin { from: vec!["a".into(), "c".into()] };
     assert_eq!(changed(r#""joins":[]"#, join), unknown);
 }

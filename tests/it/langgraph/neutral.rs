@@ -199,7 +199,7 @@ impl Node<Channels> for Behaviour {
             let entry = (context.step, context.node.to_owned());
             with_log(&self.log, |log| log.executions.push(entry));
             let before = u64::from(self.executed.fetch_add(1, Ordering::Relaxed));
-            let fail = &self.spec["fail"];
+            let fail = self.spec.get("fail").unwrap_or(&Value::Null);
             tokio::time::sleep(Duration::from_millis(fail["delay_ms"].as_u64().unwrap_or(0))).await;
             let fails =
                 fail["always"] == json!(true) || before < fail["first"].as_u64().unwrap_or(0);
@@ -226,7 +226,8 @@ impl Behaviour {
             return raw.clone();
         }
         let fits = |rule: &&Value| items(&rule["if"]).all(|condition| holds(condition, state));
-        let rule = items(&self.spec["rules"]).find(fits);
+        let rules = self.spec.get("rules").unwrap_or(&Value::Null);
+        let rule = items(rules).find(fits);
         rule.map_or(Value::Null, |rule| referred(&rule["update"], state))
     }
 }

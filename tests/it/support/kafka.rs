@@ -1,4 +1,11 @@
 //! A real broker for tests: topics of their own for each, records in and out, and weir's Kafka rooms put together.
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "whatever goes wrong here fails the test that asked for it"
+)]
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -8,7 +15,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use bytes::Bytes;
 use rdkafka::{
     ClientConfig, Message, Offset as NativeOffset, TopicPartitionList,
-    admin::{AdminClient, AdminOptions, AlterConfig, NewTopic, ResourceSpecifier, TopicReplication},
+    admin::{
+        AdminClient, AdminOptions, AlterConfig, NewTopic, ResourceSpecifier, TopicReplication,
+    },
     client::DefaultClientContext,
     consumer::{BaseConsumer, Consumer},
     error::KafkaError,
@@ -188,7 +197,6 @@ pub(crate) struct Builder {
 
 /// Weir's Kafka rooms, with the test in the dispatch's place.
 pub(crate) struct Instance {
-    pub(crate) config: Config,
     pub(crate) publisher: KafkaPublisher,
     pub(crate) events: mpsc::Receiver<Event>,
     pub(crate) health: Health,
@@ -247,7 +255,6 @@ impl Builder {
         };
         let (source, events) = Source::start(member, setup).unwrap();
         Instance {
-            config,
             publisher,
             events,
             health,
@@ -439,8 +446,11 @@ pub(crate) async fn produce_all<V: AsRef<[u8]>>(
     partition: i32,
     values: impl IntoIterator<Item = V>,
 ) -> Offset {
-    let producer: FutureProducer =
-        ClientConfig::new().set("bootstrap.servers", broker()).set("linger.ms", "5").create().unwrap();
+    let producer: FutureProducer = ClientConfig::new()
+        .set("bootstrap.servers", broker())
+        .set("linger.ms", "5")
+        .create()
+        .unwrap();
     let mut sent = Vec::new();
     for value in values {
         let record: FutureRecord<'_, (), [u8]> =

@@ -2,4 +2,5 @@
 
 pub mod kafka;
 pub mod model_server;
+pub mod process;
 pub mod vectors;
