@@ -50,17 +50,12 @@ impl RetryPolicy {
 mod tests {
     use super::*;
 
-    const POLICY: RetryPolicy = RetryPolicy {
-        attempts_max: 4,
-        base: Duration::from_secs(1),
-        max: Duration::from_secs(3),
-    };
+    const POLICY: RetryPolicy =
+        RetryPolicy { attempts_max: 4, base: Duration::from_secs(1), max: Duration::from_secs(3) };
 
     #[test]
     fn delays_double_up_to_the_maximum_and_end_with_the_attempts() {
-        let delays: Vec<_> = (1..=4)
-            .map(|attempt| POLICY.delay(attempt, None, 1.0))
-            .collect();
+        let delays: Vec<_> = (1..=4).map(|attempt| POLICY.delay(attempt, None, 1.0)).collect();
 
         let seconds = |n| Some(Duration::from_secs(n));
         assert_eq!(delays, [seconds(1), seconds(2), seconds(3), None]);
@@ -76,10 +71,7 @@ mod tests {
 
     #[test]
     fn a_huge_attempt_number_overflows_nothing() {
-        let policy = RetryPolicy {
-            attempts_max: u32::MAX,
-            ..POLICY
-        };
+        let policy = RetryPolicy { attempts_max: u32::MAX, ..POLICY };
 
         assert_eq!(policy.delay(u32::MAX - 1, None, 1.0), Some(POLICY.max));
     }

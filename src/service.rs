@@ -15,13 +15,14 @@ use tracing::{error, info, warn};
 use uuid::Uuid;
 
 use crate::config::Config;
+use crate::dispatch::driver::Published;
 use crate::dispatch::machine::Settings;
 use crate::dispatch::{DeliveryGuarantee, Driver, End, Parts};
 use crate::graph::BuildError;
 use crate::kafka::{self, Identity, IdentityError, Member, Reporter};
 use crate::llm::{self, ChatModel, Client, Observation, Reachability};
 use crate::shutdown::Shutdown;
-use crate::sink::{self, Guarantee, KafkaPublisher, Outgoing, Size, Topic, TopicsError};
+use crate::sink::{self, Guarantee, KafkaPublisher, Size, Topic, TopicsError};
 use crate::source::{self, Source};
 use crate::telemetry::{Health, LlmCall, Metrics};
 use crate::workflow::{Press, Recorder, Runner, Watch, agents_graph};
@@ -221,7 +222,11 @@ impl Service {
     }
 
     /// Makes the model's client and keeps an eye on its endpoint.
-    fn model(&self, tracker: &TaskTracker, ended: &CancellationToken) -> Result<Arc<dyn ChatModel>, Error> {
+    fn model(
+        &self,
+        tracker: &TaskTracker,
+        ended: &CancellationToken,
+    ) -> Result<Arc<dyn ChatModel>, Error> {
         let component = self.health.component("llm");
         if let Some(model) = &self.model {
             component.ready();
@@ -281,7 +286,12 @@ impl Service {
         Ok(Some(Ground { identity, reporter, member, publisher, press: Arc::new(press) }))
     }
 
-    fn source(&self, identity: Identity, reporter: Reporter, tracker: &TaskTracker) -> source::Setup {
+    fn source(
+        &self,
+        identity: Identity,
+        reporter: Reporter,
+        tracker: &TaskTracker,
+    ) -> source::Setup {
         let dispatch = &self.config.dispatch;
         source::Setup {
             config: self.config.kafka.clone(),
@@ -305,14 +315,15 @@ impl Service {
             retry: dispatch.retry(),
             size: Size {
                 records_max: kafka.transaction_max_records,
-                bytes_max: usize::try_from(kafka.transaction_max_bytes.as_u64()).unwrap_or(usize::MAX),
+                bytes_max: usize::try_from(kafka.transaction_max_bytes.as_u64())
+                    .unwrap_or(usize::MAX),
             },
         }
     }
 }
 
 /// Keeps committed results for clients that would rather ask.
-fn keep(results: admin::Results) -> Box<dyn Fn(&[Outgoing]) + Send> {
+fn keep(results: admin::Results) -> Published {
     Box::new(move |records| {
         for record in records.iter().filter(|record| record.topic == Topic::Results) {
             let id = record.key.as_deref().and_then(|key| Uuid::try_parse_ascii(key).ok());

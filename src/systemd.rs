@@ -112,10 +112,7 @@ mod tests {
     impl Told {
         fn seconds_of(&self, what: &str) -> Vec<u64> {
             let told = self.0.lock().unwrap();
-            told.iter()
-                .filter(|(_, text)| text == what)
-                .map(|(second, _)| *second)
-                .collect()
+            told.iter().filter(|(_, text)| text == what).map(|(second, _)| *second).collect()
         }
     }
 
@@ -124,10 +121,7 @@ mod tests {
         let (begun, log) = (Instant::now(), told.clone());
         let tell = move |states: &[NotifyState<'_>]| {
             let second = begun.elapsed().as_secs();
-            log.0
-                .lock()
-                .unwrap()
-                .extend(states.iter().map(|state| (second, state.to_string())));
+            log.0.lock().unwrap().extend(states.iter().map(|state| (second, state.to_string())));
         };
         let watched = (health.clone(), Metrics::default());
         tasks.spawn(notify_with(tell, watchdog, watched, std::future::pending()));
@@ -156,16 +150,11 @@ mod tests {
     async fn a_world_that_is_down_does_not_hold_up_the_boot() {
         let (health, told, _tasks) = start(None);
 
-        health
-            .component("kafka")
-            .waiting("no broker answers\nREADY=0");
+        health.component("kafka").waiting("no broker answers\nREADY=0");
         seconds(60).await;
 
         assert_eq!(told.seconds_of("READY=1"), [5]);
-        assert_eq!(
-            told.seconds_of("STATUS=waiting for kafka: no broker answers READY=0"),
-            [0]
-        );
+        assert_eq!(told.seconds_of("STATUS=waiting for kafka: no broker answers READY=0"), [0]);
     }
 
     #[tokio::test(start_paused = true)]
@@ -190,16 +179,10 @@ mod tests {
         seconds(120).await;
 
         assert_eq!(told.seconds_of("STOPPING=1"), [3]);
-        assert_eq!(
-            told.seconds_of("STATUS=draining: 0 in flight, 0 unsettled"),
-            [3]
-        );
+        assert_eq!(told.seconds_of("STATUS=draining: 0 in flight, 0 unsettled"), [3]);
         let asked = told.seconds_of("EXTEND_TIMEOUT_USEC=20000000");
         assert_eq!(asked.first(), Some(&3));
-        assert!(
-            asked.last().is_some_and(|last| (25..=30).contains(last)),
-            "{asked:?}"
-        );
+        assert!(asked.last().is_some_and(|last| (25..=30).contains(last)), "{asked:?}");
     }
 
     #[tokio::test(start_paused = true)]
@@ -208,13 +191,7 @@ mod tests {
         let watched = (Health::default(), Metrics::default());
 
         let end = sleep(Duration::from_secs(12));
-        notify_with(
-            |states| *told.lock().unwrap() += states.len(),
-            None,
-            watched,
-            end,
-        )
-        .await;
+        notify_with(|states| *told.lock().unwrap() += states.len(), None, watched, end).await;
 
         assert_eq!(*told.lock().unwrap(), 2);
     }

@@ -14,7 +14,8 @@ fuzz_target!(|value: &[u8]| {
     match decode(Some(value), &defaults) {
         Ok(event) => {
             let text = event.normal_text();
-            let again = decode(Some(text.as_bytes()), &defaults).expect("a normal form is an event");
+            let again =
+                decode(Some(text.as_bytes()), &defaults).expect("a normal form is an event");
             assert_eq!(again.normal_text(), text);
             assert_eq!(again.task(), event.task());
             fits(Original::Event(&event), "");
@@ -28,8 +29,10 @@ fuzz_target!(|value: &[u8]| {
 });
 
 fn fits(original: Original<'_>, message: &str) {
-    let origin = Origin { topic: "t", partition: PartitionId(0), offset: Offset(0), timestamp_ms: None };
+    let origin =
+        Origin { topic: "t", partition: PartitionId(0), offset: Offset(0), timestamp_ms: None };
     let (id, timestamp) = (Uuid::nil(), jiff::Timestamp::UNIX_EPOCH);
-    let letter = DeadLetter { id, timestamp, origin, original, class: "event.schema", message, attempts: 0 };
+    let letter =
+        DeadLetter { id, timestamp, origin, original, class: "event.schema", message, attempts: 0 };
     assert!(letter.encode(LIMIT).len() <= LIMIT);
 }

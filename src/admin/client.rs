@@ -65,19 +65,13 @@ fn exchange(
             Err(error) => return Err(error),
         }
     }
-    Err(io::Error::other(format!(
-        "the answer exceeds {ANSWER_MAX} bytes"
-    )))
+    Err(io::Error::other(format!("the answer exceeds {ANSWER_MAX} bytes")))
 }
 
 /// What is left until the deadline; an error when nothing is.
 fn left(deadline: Instant) -> io::Result<Duration> {
     let left = deadline.saturating_duration_since(Instant::now());
-    if left.is_zero() {
-        Err(io::ErrorKind::TimedOut.into())
-    } else {
-        Ok(left)
-    }
+    if left.is_zero() { Err(io::ErrorKind::TimedOut.into()) } else { Ok(left) }
 }
 
 fn parse(answer: &[u8]) -> Option<(u16, String)> {

@@ -18,9 +18,7 @@ pub struct Config {
 
 impl Default for Config {
     fn default() -> Self {
-        Self {
-            addr: Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 8080))),
-        }
+        Self { addr: Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 8080))) }
     }
 }
 
@@ -29,8 +27,6 @@ fn address_or_off<'de, D: Deserializer<'de>>(input: D) -> Result<Option<SocketAd
     if text.eq_ignore_ascii_case("off") {
         return Ok(None);
     }
-    let address = text
-        .parse()
-        .map_err(|_| de::Error::custom("is not an IP address and a port"))?;
+    let address = text.parse().map_err(|_| de::Error::custom("is not an IP address and a port"))?;
     Ok(Some(address))
 }

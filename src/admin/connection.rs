@@ -46,11 +46,7 @@ pub(super) struct Connection<S> {
 impl Limited {
     /// `closing` ends every connection at once.
     pub(super) fn new(listener: TcpListener, closing: CancellationToken) -> Self {
-        Self {
-            listener,
-            places: Arc::new(Semaphore::new(CONNECTIONS_MAX)),
-            closing,
-        }
+        Self { listener, places: Arc::new(Semaphore::new(CONNECTIONS_MAX)), closing }
     }
 }
 
@@ -78,13 +74,7 @@ impl<S> Connection<S> {
     ) -> Self {
         let until = Box::pin(sleep(EXCHANGE_MAX));
         let closing = Box::pin(closing.cancelled_owned());
-        Self {
-            stream,
-            idle: false,
-            until,
-            closing,
-            _place: place,
-        }
+        Self { stream, idle: false, until, closing, _place: place }
     }
 
     /// Begins a new phase.
@@ -99,10 +89,7 @@ impl<S> Connection<S> {
         if self.closing.as_mut().poll(cx).is_ready() {
             return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
         }
-        self.until
-            .as_mut()
-            .poll(cx)
-            .map(|()| Err(io::ErrorKind::TimedOut.into()))
+        self.until.as_mut().poll(cx).map(|()| Err(io::ErrorKind::TimedOut.into()))
     }
 }
 

@@ -6,40 +6,25 @@ use crate::telemetry::Report;
 
 /// Says whether the query asks for every check: `?verbose`.
 pub(super) fn verbose(query: &str) -> bool {
-    query
-        .split('&')
-        .any(|part| part.split('=').next() == Some("verbose"))
+    query.split('&').any(|part| part.split('=').next() == Some("verbose"))
 }
 
 /// Returns the report without the checks that the query excludes: `?exclude=NAME`, any number of times.
 pub(super) fn without_excluded(report: &Report, query: &str) -> Report {
-    let excluded = |name: &str| {
-        query
-            .split('&')
-            .any(|part| part.strip_prefix("exclude=") == Some(name))
-    };
-    let checks = report
-        .checks
-        .iter()
-        .filter(|(name, _)| !excluded(name))
-        .cloned();
+    let excluded =
+        |name: &str| query.split('&').any(|part| part.strip_prefix("exclude=") == Some(name));
+    let checks = report.checks.iter().filter(|(name, _)| !excluded(name)).cloned();
     sum(checks.collect())
 }
 
 /// Returns the report of one check, if there is one of that name.
 pub(super) fn only(report: Report, name: &str) -> Option<Report> {
-    let check = report
-        .checks
-        .into_iter()
-        .find(|(known, _)| *known == name)?;
+    let check = report.checks.into_iter().find(|(known, _)| *known == name)?;
     Some(sum(vec![check]))
 }
 
 fn sum(checks: Vec<(&'static str, Result<(), String>)>) -> Report {
-    Report {
-        ok: checks.iter().all(|(_, outcome)| outcome.is_ok()),
-        checks,
-    }
+    Report { ok: checks.iter().all(|(_, outcome)| outcome.is_ok()), checks }
 }
 
 /// One line per check where asked for, and always where one didn't pass.

@@ -31,14 +31,7 @@ impl Results {
     #[must_use]
     pub fn new(records_max: usize, bytes_max: usize) -> Self {
         let (kept, order) = (HashMap::new(), VecDeque::new());
-        Self(Arc::new(Mutex::new(Ring {
-            records_max,
-            bytes_max,
-            bytes: 0,
-            turn: 0,
-            kept,
-            order,
-        })))
+        Self(Arc::new(Mutex::new(Ring { records_max, bytes_max, bytes: 0, turn: 0, kept, order })))
     }
 
     /// Keeps a result, JSON as it was published, and forgets the oldest ones where there is no room.
@@ -51,10 +44,7 @@ impl Results {
     /// Returns the latest result with this correlation id, if it is still here.
     #[must_use]
     pub fn get(&self, correlation_id: &Uuid) -> Option<Bytes> {
-        self.lock()
-            .kept
-            .get(correlation_id)
-            .map(|(_, bytes)| bytes.clone())
+        self.lock().kept.get(correlation_id).map(|(_, bytes)| bytes.clone())
     }
 
     fn lock(&self) -> MutexGuard<'_, Ring> {

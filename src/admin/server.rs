@@ -47,11 +47,7 @@ pub struct Site {
 pub async fn bind(addr: SocketAddr) -> Result<TcpListener, Error> {
     TcpListener::bind(addr).await.map_err(|source| {
         let remedy = remedy(source.kind());
-        Error::Bind {
-            addr,
-            remedy,
-            source,
-        }
+        Error::Bind { addr, remedy, source }
     })
 }
 
@@ -113,11 +109,7 @@ fn routes(site: Site) -> Router {
         .route("/metrics", get(metrics))
         .route("/v1/results/{correlation_id}", get(result))
         .fallback(async || {
-            answer(
-                StatusCode::NOT_FOUND,
-                TEXT,
-                "not found; GET / lists what there is\n",
-            )
+            answer(StatusCode::NOT_FOUND, TEXT, "not found; GET / lists what there is\n")
         })
         .layer(DefaultBodyLimit::max(BODY_MAX))
         .with_state(site)
@@ -159,33 +151,19 @@ async fn readyz_check(
 ) -> Response {
     match probes::only(site.health.readyz(), &check) {
         Some(report) => probe("readyz", &report, query.as_deref(), &headers),
-        None => answer(
-            StatusCode::NOT_FOUND,
-            TEXT,
-            "no check of that name; GET /readyz?verbose\n",
-        ),
+        None => answer(StatusCode::NOT_FOUND, TEXT, "no check of that name; GET /readyz?verbose\n"),
     }
 }
 
 fn probe(name: &str, report: &Report, query: Option<&str>, headers: &HeaderMap) -> Response {
     let query = query.unwrap_or_default();
     let report = probes::without_excluded(report, query);
-    let status = if report.ok {
-        StatusCode::OK
-    } else {
-        StatusCode::SERVICE_UNAVAILABLE
-    };
-    let accept = headers
-        .get(header::ACCEPT)
-        .and_then(|accept| accept.to_str().ok());
+    let status = if report.ok { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok());
     if accept.is_some_and(|accept| accept.contains(JSON)) {
         answer(status, JSON, probes::json(&report))
     } else {
-        answer(
-            status,
-            TEXT,
-            probes::text(name, &report, probes::verbose(query)),
-        )
+        answer(status, TEXT, probes::text(name, &report, probes::verbose(query)))
     }
 }
 
@@ -222,9 +200,6 @@ fn answer(status: StatusCode, content_type: &'static str, body: impl Into<Body>)
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    headers.insert(
-        header::X_CONTENT_TYPE_OPTIONS,
-        HeaderValue::from_static("nosniff"),
-    );
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     response
 }

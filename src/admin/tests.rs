@@ -28,21 +28,13 @@ async fn server() -> Server {
     let addr = listener.local_addr().unwrap();
     let (site, end, mut tasks) = (Site::default(), CancellationToken::new(), JoinSet::new());
     tasks.spawn(serve(listener, site.clone(), end.clone().cancelled_owned()));
-    Server {
-        addr,
-        site,
-        end,
-        tasks,
-    }
+    Server { addr, site, end, tasks }
 }
 
 impl Server {
     async fn probe(&self, path: &'static str) -> (u16, String) {
         let addr = self.addr;
-        spawn_blocking(move || probe(addr, path, SOON))
-            .await
-            .unwrap()
-            .unwrap()
+        spawn_blocking(move || probe(addr, path, SOON)).await.unwrap().unwrap()
     }
 
     /// Sends a request line and headers; returns the whole answer.
@@ -51,10 +43,7 @@ impl Server {
         let request = format!("{request}\r\nHost: x\r\nConnection: close\r\n\r\n");
         stream.write_all(request.as_bytes()).await.unwrap();
         let mut answer = String::new();
-        timeout(SOON, stream.read_to_string(&mut answer))
-            .await
-            .unwrap()
-            .unwrap();
+        timeout(SOON, stream.read_to_string(&mut answer)).await.unwrap().unwrap();
         answer
     }
 }
@@ -79,15 +68,9 @@ async fn probes_tell_life_from_readiness() {
     kafka.ready();
     assert_eq!(server.probe("/readyz").await, ok());
     let lines = "[+]kafka ok\n[+]shutdown ok\nreadyz check passed\n";
-    assert_eq!(
-        server.probe("/readyz?verbose").await,
-        (200, lines.to_owned())
-    );
+    assert_eq!(server.probe("/readyz?verbose").await, (200, lines.to_owned()));
     let lines = "[+]heartbeat ok\nlivez check passed\n";
-    assert_eq!(
-        server.probe("/livez?verbose=1&exclude=x").await,
-        (200, lines.to_owned())
-    );
+    assert_eq!(server.probe("/livez?verbose=1&exclude=x").await, (200, lines.to_owned()));
 
     server.site.health.draining();
     assert_eq!(server.probe("/readyz").await.0, 503);
@@ -97,15 +80,9 @@ async fn probes_tell_life_from_readiness() {
 #[tokio::test]
 async fn a_probe_answers_in_json_where_asked() {
     let server = server().await;
-    server
-        .site
-        .health
-        .component("llm")
-        .waiting("model \"x\" is missing");
+    server.site.health.component("llm").waiting("model \"x\" is missing");
 
-    let answer = server
-        .ask("GET /readyz HTTP/1.1\r\nAccept: application/json, */*")
-        .await;
+    let answer = server.ask("GET /readyz HTTP/1.1\r\nAccept: application/json, */*").await;
 
     let (head, body) = answer.split_once("\r\n\r\n").unwrap();
     assert!(head.starts_with("HTTP/1.1 503 "), "{head}");
@@ -143,26 +120,16 @@ async fn a_recent_result_is_answered_as_it_was_published() {
     server.site.results.insert(id, Bytes::from(json));
 
     let known = server.ask(&format!("GET /v1/results/{id} HTTP/1.1")).await;
-    let unknown = server
-        .ask(&format!("GET /v1/results/{} HTTP/1.1", Uuid::from_u128(8)))
-        .await;
+    let unknown = server.ask(&format!("GET /v1/results/{} HTTP/1.1", Uuid::from_u128(8))).await;
     let nonsense = server.ask("GET /v1/results/7 HTTP/1.1").await;
 
-    assert!(
-        known.starts_with("HTTP/1.1 200 ") && known.ends_with(json),
-        "{known}"
-    );
+    assert!(known.starts_with("HTTP/1.1 200 ") && known.ends_with(json), "{known}");
     assert!(known.contains("content-type: application/json\r\n"));
     assert!(unknown.starts_with("HTTP/1.1 404 "), "{unknown}");
     let (_, body) = unknown.split_once("\r\n\r\n").unwrap();
     let body: serde_json::Value = serde_json::from_str(body).unwrap();
     assert_eq!(body["error"]["code"], "results.unknown");
-    assert!(
-        body["error"]["message"]
-            .as_str()
-            .unwrap()
-            .contains("this instance")
-    );
+    assert!(body["error"]["message"].as_str().unwrap().contains("this instance"));
     assert!(nonsense.starts_with("HTTP/1.1 400 "), "{nonsense}");
 }
 
@@ -177,18 +144,8 @@ async fn the_index_lists_what_there_is() {
         assert!(index.contains(path), "{path}");
     }
     assert_eq!(server.probe("/nothing").await.0, 404);
-    assert!(
-        server
-            .ask("POST /livez HTTP/1.1")
-            .await
-            .starts_with("HTTP/1.1 405 ")
-    );
-    assert!(
-        server
-            .ask("HEAD /livez HTTP/1.1")
-            .await
-            .starts_with("HTTP/1.1 200 ")
-    );
+    assert!(server.ask("POST /livez HTTP/1.1").await.starts_with("HTTP/1.1 405 "));
+    assert!(server.ask("HEAD /livez HTTP/1.1").await.starts_with("HTTP/1.1 200 "));
     assert!(server.ask("nonsense").await.starts_with("HTTP/1.1 400 "));
 }
 
@@ -196,19 +153,12 @@ async fn the_index_lists_what_there_is() {
 async fn the_server_ends_though_a_request_is_never_finished() {
     let mut server = server().await;
     let mut stuck = TcpStream::connect(server.addr).await.unwrap();
-    stuck
-        .write_all(b"GET /livez HTTP/1.1\r\nHost:")
-        .await
-        .unwrap();
+    stuck.write_all(b"GET /livez HTTP/1.1\r\nHost:").await.unwrap();
     server.probe("/livez").await;
 
     server.end.cancel();
 
-    let ended = timeout(SOON, server.tasks.join_next())
-        .await
-        .unwrap()
-        .unwrap()
-        .unwrap();
+    let ended = timeout(SOON, server.tasks.join_next()).await.unwrap().unwrap().unwrap();
     assert!(ended.is_ok());
     let mut rest = Vec::new();
     // The server's end of the connection is gone, whether by a close or by a reset.
@@ -249,25 +199,18 @@ async fn a_probe_of_what_does_not_answer_says_so() {
         matches!(&late, Error::Exchange { source, .. } if source.kind() == io::ErrorKind::TimedOut),
         "{late:?}"
     );
-    assert!(
-        matches!(other, Error::NotHttp { .. } | Error::Exchange { .. }),
-        "{other:?}"
-    );
+    assert!(matches!(other, Error::NotHttp { .. } | Error::Exchange { .. }), "{other:?}");
     assert!(matches!(nobody, Error::Connect { .. }), "{nobody:?}");
 }
 
 #[tokio::test]
 async fn a_server_on_every_interface_is_probed_on_loopback() {
-    let listener = bind(SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)))
-        .await
-        .unwrap();
+    let listener = bind(SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0))).await.unwrap();
     let addr = listener.local_addr().unwrap();
     let mut tasks = JoinSet::new();
     tasks.spawn(serve(listener, Site::default(), std::future::pending()));
 
-    let answer = spawn_blocking(move || probe(addr, "/livez", SOON))
-        .await
-        .unwrap();
+    let answer = spawn_blocking(move || probe(addr, "/livez", SOON)).await.unwrap();
 
     assert_eq!(answer.unwrap(), (200, "ok\n".to_owned()));
 }
@@ -282,10 +225,7 @@ async fn a_request_has_ten_seconds_and_a_pause_seventy_five() {
     client.write_all(b"G").await.unwrap();
     server.read_u8().await.unwrap();
     let error = server.read_u8().await.unwrap_err();
-    assert_eq!(
-        (error.kind(), begun.elapsed()),
-        (io::ErrorKind::TimedOut, EXCHANGE_MAX)
-    );
+    assert_eq!((error.kind(), begun.elapsed()), (io::ErrorKind::TimedOut, EXCHANGE_MAX));
 
     let (mut client, server) = duplex(64);
     let mut server = Connection::new(server, CancellationToken::new(), None);
@@ -294,10 +234,7 @@ async fn a_request_has_ten_seconds_and_a_pause_seventy_five() {
     server.write_all(b"ok").await.unwrap();
     let begun = Instant::now();
     let error = server.read_u8().await.unwrap_err();
-    assert_eq!(
-        (error.kind(), begun.elapsed()),
-        (io::ErrorKind::TimedOut, IDLE_MAX)
-    );
+    assert_eq!((error.kind(), begun.elapsed()), (io::ErrorKind::TimedOut, IDLE_MAX));
 }
 
 #[tokio::test(start_paused = true)]
@@ -308,10 +245,7 @@ async fn an_answer_that_nobody_reads_does_not_hold_the_connection() {
 
     let error = server.write_all(&[0; 100]).await.unwrap_err();
 
-    assert_eq!(
-        (error.kind(), begun.elapsed()),
-        (io::ErrorKind::TimedOut, IDLE_MAX)
-    );
+    assert_eq!((error.kind(), begun.elapsed()), (io::ErrorKind::TimedOut, IDLE_MAX));
 }
 
 #[test]
@@ -328,30 +262,18 @@ fn results_are_bounded_in_number_and_the_oldest_goes_first() {
 
 #[test]
 fn results_are_bounded_in_bytes() {
-    let (results, entry) = (Results::new(1000, 3 * (100 + 128)), || {
-        Bytes::from(vec![b'x'; 100])
-    });
+    let (results, entry) = (Results::new(1000, 3 * (100 + 128)), || Bytes::from(vec![b'x'; 100]));
     let known = |id| results.get(&Uuid::from_u128(id)).is_some();
 
     for id in 1..=4 {
         results.insert(Uuid::from_u128(id), entry());
     }
-    assert_eq!(
-        [known(1), known(2), known(3), known(4)],
-        [false, true, true, true]
-    );
+    assert_eq!([known(1), known(2), known(3), known(4)], [false, true, true, true]);
 
     results.insert(Uuid::from_u128(5), Bytes::from(vec![b'x'; 10_000]));
-    assert_eq!(
-        [known(2), known(5)],
-        [true, false],
-        "one that fits never is no reason to forget"
-    );
+    assert_eq!([known(2), known(5)], [true, false], "one that fits never is no reason to forget");
     results.insert(Uuid::from_u128(6), Bytes::from(vec![b'x'; 300]));
-    assert_eq!(
-        [known(2), known(3), known(4), known(6)],
-        [false, false, true, true]
-    );
+    assert_eq!([known(2), known(3), known(4), known(6)], [false, false, true, true]);
 }
 
 #[test]
@@ -369,10 +291,7 @@ fn a_result_that_comes_again_replaces_the_earlier_one() {
         results.insert(id(1), Bytes::from(vec![b'x'; n]));
     }
     let text = format!("{results:?}");
-    assert_eq!(
-        text,
-        format!("Results {{ records: 1, bytes: {} }}", 999 + 128)
-    );
+    assert_eq!(text, format!("Results {{ records: 1, bytes: {} }}", 999 + 128));
     results.insert(id(4), Bytes::from(vec![b'x'; 2_000_000]));
     assert!(Results::new(0, 0).get(&id(1)).is_none());
 }

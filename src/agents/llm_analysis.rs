@@ -11,7 +11,8 @@ use super::{AgentError, AgentState, AgentUpdate};
 
 const ROLE: &str = "You are the analyst of an automated workflow. Be factual, be brief, and say so when \
 something can't be known from what you are given.";
-const REQUEST: &str = "Work out what this task calls for: the findings, what they rest on, and what to do next.";
+const REQUEST: &str =
+    "Work out what this task calls for: the findings, what they rest on, and what to do next.";
 const CLOSING: &str = "Answer in plain text, the most important finding first.";
 
 /// The agent that asks a model.
@@ -42,7 +43,11 @@ impl LlmAnalysis {
 }
 
 impl Node<AgentState> for LlmAnalysis {
-    fn run<'a>(&'a self, state: &'a AgentState, _context: Context<'a>) -> NodeFuture<'a, AgentState> {
+    fn run<'a>(
+        &'a self,
+        state: &'a AgentState,
+        _context: Context<'a>,
+    ) -> NodeFuture<'a, AgentState> {
         NodeFuture::new(self.ask(state))
     }
 }
@@ -62,13 +67,20 @@ fn finding(text: &str, status: &str, metadata: Value) -> AgentUpdate {
         "metadata": &metadata,
     });
     let metadata = Map::from_iter([("llm_metadata".to_owned(), metadata)]);
-    AgentUpdate { metadata: Some(metadata), ..AgentUpdate::finding("llm_analysis", finding, "orchestrator") }
+    AgentUpdate {
+        metadata: Some(metadata),
+        ..AgentUpdate::finding("llm_analysis", finding, "orchestrator")
+    }
 }
 
 fn input_block(state: &AgentState) -> String {
     let task = spoken(&state.task);
     let word = |agent: &str| state.agent_results.get(agent).map(result_word).unwrap_or_default();
-    format!("Task: {task}\n\nData: {}\n\nPrevious Analysis: {}\n\n{REQUEST}", word("data"), word("analysis"))
+    format!(
+        "Task: {task}\n\nData: {}\n\nPrevious Analysis: {}\n\n{REQUEST}",
+        word("data"),
+        word("analysis")
+    )
 }
 
 /// Returns what an agent's finding says in a word: its `result` where it has one, else all of it.
@@ -79,6 +91,8 @@ fn result_word(finding: &Value) -> String {
 fn spoken(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => value.to_string(),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => {
+            value.to_string()
+        }
     }
 }

@@ -53,7 +53,9 @@ pub enum MessageError {
     #[error("a message needs {0}")]
     Missing(&'static str),
     /// A role that nobody has.
-    #[error("unknown role {0:?}: one of human, user, ai, assistant, system, developer, tool, function")]
+    #[error(
+        "unknown role {0:?}: one of human, user, ai, assistant, system, developer, tool, function"
+    )]
     Role(String),
     /// No messages at all, where a list was due.
     #[error("null is no list of messages")]
@@ -66,10 +68,15 @@ impl Message {
     ///
     /// # Errors
     /// [`MessageError`], for the first value that is no message.
-    pub fn read(value: Value, new_id: &mut dyn FnMut() -> String) -> Result<Vec<Self>, MessageError> {
+    pub fn read(
+        value: Value,
+        new_id: &mut dyn FnMut() -> String,
+    ) -> Result<Vec<Self>, MessageError> {
         match value {
             Value::Null => Err(MessageError::Null),
-            Value::Array(values) => values.into_iter().map(|value| Self::read_one(value, new_id)).collect(),
+            Value::Array(values) => {
+                values.into_iter().map(|value| Self::read_one(value, new_id)).collect()
+            }
             one @ (Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Object(_)) => {
                 Ok(vec![Self::read_one(one, new_id)?])
             }
@@ -80,7 +87,8 @@ impl Message {
         match value {
             Value::String(text) => Ok(Self::new(Role::Human, text.into(), new_id())),
             Value::Array(pair) => {
-                let [Value::String(role), content] = <[Value; 2]>::try_from(pair).map_err(|_| MessageError::Shape)?
+                let [Value::String(role), content] =
+                    <[Value; 2]>::try_from(pair).map_err(|_| MessageError::Shape)?
                 else {
                     return Err(MessageError::Shape);
                 };

@@ -18,7 +18,10 @@ const NOBODY: &str = "end";
 /// # Errors
 /// [`AgentError::TaskNotText`] once the task's words matter and it has none.
 pub fn orchestrator(state: &AgentState) -> Result<AgentUpdate, AgentError> {
-    let next = |agent: &str| AgentUpdate { current_agent: Some(agent.to_owned()), ..AgentUpdate::default() };
+    let next = |agent: &str| AgentUpdate {
+        current_agent: Some(agent.to_owned()),
+        ..AgentUpdate::default()
+    };
     if state.completed {
         return Ok(next(NOBODY));
     }
@@ -42,8 +45,12 @@ pub fn route(state: &AgentState) -> Route<'_> {
 }
 
 /// Where [`route`]'s words lead.
-pub const ROUTES: [(&str, &str); 4] =
-    [("data", "data_agent"), ("analysis", "analysis_agent"), ("llm_analysis", "llm_analysis"), (NOBODY, END)];
+pub const ROUTES: [(&str, &str); 4] = [
+    ("data", "data_agent"),
+    ("analysis", "analysis_agent"),
+    ("llm_analysis", "llm_analysis"),
+    (NOBODY, END),
+];
 
 fn asks_for_analysis(task: &Value) -> Result<bool, AgentError> {
     let Value::String(text) = task else {

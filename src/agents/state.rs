@@ -6,8 +6,8 @@ use serde_json::{Map, Value};
 use crate::graph;
 use crate::llm::{QueueTime, Usage};
 
-use super::messages::{Message, add_messages};
 use super::AgentError;
+use super::messages::{Message, add_messages};
 
 /// The state of one run.
 #[derive(Debug, Clone, Default)]
@@ -57,7 +57,8 @@ impl graph::State for AgentState {
     type Error = AgentError;
 
     fn apply(&mut self, update: AgentUpdate) {
-        let AgentUpdate { messages, agent_results, current_agent, completed, metadata, usage: _ } = update;
+        let AgentUpdate { messages, agent_results, current_agent, completed, metadata, usage: _ } =
+            update;
         if let Some(messages) = messages {
             add_messages(&mut self.messages, messages);
         }

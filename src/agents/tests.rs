@@ -15,7 +15,11 @@ fn next(state: &AgentState) -> Option<String> {
 #[test]
 fn the_orchestrator_takes_the_first_rule_that_fits() {
     let check = |task: &str, done: &[&str], expected: &str| {
-        assert_eq!(next(&state(json!(task), done)).as_deref(), Some(expected), "{task} after {done:?}");
+        assert_eq!(
+            next(&state(json!(task), done)).as_deref(),
+            Some(expected),
+            "{task} after {done:?}"
+        );
     };
 
     check("list", &[], "data");
@@ -53,6 +57,7 @@ fn a_message_of_a_known_id_replaces_the_old_one_in_place() {
         state.apply(AgentUpdate { messages: Some(messages), ..AgentUpdate::default() });
     }
 
-    let said: Vec<_> = state.messages.iter().map(|message| message.content.as_str().unwrap()).collect();
+    let said: Vec<_> =
+        state.messages.iter().map(|message| message.content.as_str().unwrap()).collect();
     assert_eq!(said, ["c", "b", "d"]);
 }

@@ -38,31 +38,23 @@ pub(super) struct Arguments {
 pub(super) fn run(arguments: &Arguments, vars: Vars) -> Exit {
     let (config, warnings) = match config::load(vars) {
         Ok(loaded) => loaded,
-        Err(problems) => return refuse(arguments, &problems),
+        Err(problems) => return refuse(arguments, &problems).into(),
     };
-    if !arguments.json {
-        for warning in &warnings {
-            say(format_args!("warning: {warning}"));
-        }
-        match print(&config.print()) {
-            Exit::Ok => {}
-            other => return other,
-        }
+    if arguments.online {
+        block_on(async {
+            let mut findings = sink::inspect(&config.kafka, guarantee(&config)).await;
+            findings.push(model(&config).await);
+            report(arguments, &config, &warnings, &findings).into()
+        })
+    } else {
+        report(arguments, &config, &warnings, &[]).into()
     }
-    if !arguments.online {
-        return report(arguments, &config, &warnings, &[]);
-    }
-    block_on(async {
-        let mut findings = sink::inspect(&config.kafka, guarantee(&config)).await;
-        findings.push(model(&config).await);
-        report(arguments, &config, &warnings, &findings)
-    })
 }
 
-fn refuse(arguments: &Arguments, problems: &Problems) -> Exit {
+fn refuse(arguments: &Arguments, problems: &Problems) -> Result<(), Exit> {
     if !arguments.json {
         say(problems);
-        return Exit::Config;
+        return Err(Exit::Config);
     }
     let told = problems.problems().iter().map(|problem| {
         json!({
@@ -80,10 +72,8 @@ fn refuse(arguments: &Arguments, problems: &Problems) -> Exit {
         "settings": [],
         "checks": [],
     });
-    match print(&format!("{object}\n")) {
-        Exit::Ok => Exit::Config,
-        other => other,
-    }
+    print(&format!("{object}\n"))?;
+    Err(Exit::Config)
 }
 
 fn report(
@@ -91,9 +81,9 @@ fn report(
     config: &Config,
     warnings: &[Warning],
     findings: &[Finding],
-) -> Exit {
+) -> Result<(), Exit> {
     let ok = findings.iter().all(|finding| finding.outcome.is_ok());
-    let text = if arguments.json {
+    if arguments.json {
         let object = json!({
             "ok": ok,
             "problems": [],
@@ -101,15 +91,13 @@ fn report(
             "settings": settings(config),
             "checks": findings.iter().map(check).collect::<Vec<_>>(),
         });
-        format!("{object}\n")
+        print(&format!("{object}\n"))?;
     } else {
-        findings.iter().map(line).collect()
-    };
-    match print(&text) {
-        Exit::Ok if ok => Exit::Ok,
-        Exit::Ok => Exit::Unavailable,
-        other => other,
+        warnings.iter().for_each(|warning| say(format_args!("warning: {warning}")));
+        print(&config.print())?;
+        print(&findings.iter().map(line).collect::<String>())?;
     }
+    if ok { Ok(()) } else { Err(Exit::Unavailable) }
 }
 
 fn line(finding: &Finding) -> String {

@@ -23,6 +23,9 @@ mod terminal;
 use exit::Exit;
 use terminal::{fail, say};
 
+#[cfg(test)]
+mod tests;
+
 /// The variables of the process's environment.
 type Vars = Vec<(OsString, OsString)>;
 

@@ -4,11 +4,12 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use clap::{Args, ValueEnum};
 use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::Value;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::timeout;
 use uuid::Uuid;
 
 use crate::config::Config;
@@ -94,44 +95,17 @@ struct Answer {
     status: String,
 }
 
-/// Why it did not come to a result.
-enum Failure {
-    Kafka(kafka::Error),
-    Missing(String),
-    Late,
-}
-
 pub(super) fn run(arguments: &Arguments, vars: Vars) -> Exit {
     if arguments.data.as_ref().is_some_and(|data| data.get("task").is_some()) {
         fail("--data has a task of its own, which would win over --task; leave one of them out");
         return Exit::Usage;
     }
-    let config = match load(vars) {
-        Ok(config) => config,
-        Err(exit) => return exit,
-    };
-    let draft = draft(arguments);
-    block_on(async {
-        match publish(arguments, &config, &draft).await {
-            Ok(exit) => exit,
-            Err(Failure::Kafka(error)) => {
-                fail(&error);
-                error.kind.into()
-            }
-            Err(Failure::Missing(reason)) => {
-                fail(reason);
-                Exit::Unavailable
-            }
-            Err(Failure::Late) => {
-                let (id, waited) = (draft.event_id, humantime::format_duration(arguments.timeout));
-                fail(format_args!(
-                    "no result of event {id} within {waited}; the event is published, and its result will come when \
-                     weir gets to it"
-                ));
-                Exit::Unavailable
-            }
+    match load(vars) {
+        Ok(config) => {
+            block_on(async { publish(arguments, &config, &draft(arguments)).await.into() })
         }
-    })
+        Err(exit) => exit,
+    }
 }
 
 fn draft(arguments: &Arguments) -> Draft {
@@ -154,62 +128,72 @@ fn draft(arguments: &Arguments) -> Draft {
     }
 }
 
-async fn publish(arguments: &Arguments, config: &Config, draft: &Draft) -> Result<Exit, Failure> {
+async fn publish(arguments: &Arguments, config: &Config, draft: &Draft) -> Result<(), Exit> {
     let (events, results) =
         (&config.kafka.workflow_events_topic, &config.kafka.workflow_results_topic);
-    let outside = Outside::new(&config.kafka, "publish")?;
+    let outside = Outside::new(&config.kafka, "publish").map_err(refused)?;
     let wanted: &[&str] = if arguments.wait { &[events, results] } else { &[events] };
-    let found = outside.find(wanted, PATIENCE).await?;
+    let found = outside.find(wanted, PATIENCE).await.map_err(refused)?;
     if let Some((topic, _)) = wanted.iter().zip(found).find(|(_, is_there)| !is_there) {
-        return Err(Failure::Missing(missing(topic, topic == results)));
+        return Err(missing(topic, topic == results));
     }
-    let tail = if arguments.wait { Some(outside.tail(&[results]).await?) } else { None };
+    let tail = match arguments.wait {
+        true => Some(outside.tail(&[results]).await.map_err(refused)?),
+        false => None,
+    };
     let event = draft.write(Timestamp::now());
-    let published = outside.publish(events, arguments.key.as_deref(), event.as_bytes()).await?;
-    let (partition, offset) = published;
-    say(format_args!(
-        "published {} to {events}, partition {partition}, offset {offset}",
-        draft.event_id
-    ));
-    match tail {
-        None => Ok(print(&format!("{}\n", draft.event_id))),
-        Some(tail) => answer(&tail, draft.event_id, Instant::now() + arguments.timeout).await,
-    }
-}
-
-/// Prints the first result of the event.
-async fn answer(tail: &Tail, event_id: Uuid, until: Instant) -> Result<Exit, Failure> {
-    let id = event_id.to_string();
-    loop {
-        let Ok(seen) = timeout_at(until, tail.next()).await else { return Err(Failure::Late) };
-        let value = seen?.value;
-        let Ok(answer) = serde_json::from_slice::<Answer>(&value) else { continue };
-        if answer.correlation_id != id {
-            continue;
+    let published = outside.publish(events, arguments.key.as_deref(), event.as_bytes()).await;
+    let (partition, offset) = published.map_err(refused)?;
+    let id = draft.event_id.to_string();
+    say(format_args!("published {id} to {events}, partition {partition}, offset {offset}"));
+    let Some(tail) = tail else { return print(&format!("{id}\n")) };
+    match timeout(arguments.timeout, result_of(&id, &tail)).await {
+        Ok(result) => {
+            let (status, value) = result.map_err(refused)?;
+            print(&format!("{}\n", String::from_utf8_lossy(&value)))?;
+            if status == "success" { Ok(()) } else { Err(Exit::Failed) }
         }
-        return Ok(match print(&format!("{}\n", String::from_utf8_lossy(&value))) {
-            Exit::Ok if answer.status != "success" => Exit::Failed,
-            exit => exit,
-        });
+        Err(_) => {
+            let waited = humantime::format_duration(arguments.timeout);
+            fail(format_args!(
+                "no result of event {id} within {waited}; the event is published, and its result will come when weir \
+                 gets to it"
+            ));
+            Err(Exit::Unavailable)
+        }
     }
 }
 
-fn missing(topic: &str, is_results: bool) -> String {
-    if is_results {
-        format!(
-            "topic {topic} does not exist; weir creates it when it starts, or see KAFKA_WORKFLOW_RESULTS_TOPIC"
-        )
-    } else {
-        format!("topic {topic} does not exist; create it, or see KAFKA_WORKFLOW_EVENTS_TOPIC")
+/// Waits for the first result of the event; returns its status, and the record as it is.
+async fn result_of(id: &str, tail: &Tail) -> Result<(String, Bytes), kafka::Error> {
+    loop {
+        let value = tail.next().await?.value;
+        match serde_json::from_slice(&value) {
+            Ok(Answer { correlation_id, status }) if correlation_id == id => {
+                return Ok((status, value));
+            }
+            // Somebody else's, or no result at all.
+            Ok(_) | Err(_) => {}
+        }
     }
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "maps an error that has served its time")]
+fn refused(error: kafka::Error) -> Exit {
+    fail(&error);
+    error.kind.into()
+}
+
+fn missing(topic: &str, is_results: bool) -> Exit {
+    let remedy = if is_results {
+        "weir creates it when it starts, or see KAFKA_WORKFLOW_RESULTS_TOPIC"
+    } else {
+        "create it, or see KAFKA_WORKFLOW_EVENTS_TOPIC"
+    };
+    fail(format_args!("topic {topic} does not exist; {remedy}"));
+    Exit::Unavailable
 }
 
 fn json(text: &str) -> Result<Value, String> {
     serde_json::from_str(text).map_err(|error| format!("is no JSON: {error}"))
-}
-
-impl From<kafka::Error> for Failure {
-    fn from(error: kafka::Error) -> Self {
-        Self::Kafka(error)
-    }
 }

@@ -197,30 +197,19 @@ async fn chat(State(desk): State<Desk>, body: Bytes) -> Response {
 }
 
 async fn ollama(desk: &Desk, body: &[u8], form: Form) -> Response {
-    let question = match Question::read(body) {
-        Ok(question) => question,
-        Err(reason) => return refuse(&json!({ "error": reason })),
-    };
-    let answer = match desk.ask(&question).await {
-        Ok(answer) => answer,
+    let (question, answer) = match desk.answer(body).await {
+        Ok(answered) => answered,
         Err(reason) => return refuse(&json!({ "error": reason })),
     };
     let line = |text: &str, done: bool| {
-        let mut line =
-            json!({ "model": question.model, "created_at": Timestamp::now().to_string() });
-        match form {
-            Form::Generate => line["response"] = text.into(),
-            Form::Chat => line["message"] = json!({ "role": "assistant", "content": text }),
-        }
-        line["done"] = done.into();
-        if done {
-            let usage = answer.usage.unwrap_or_default();
-            line["done_reason"] = "stop".into();
-            line["total_duration"] =
-                u64::try_from(desk.latency.as_nanos()).unwrap_or(u64::MAX).into();
-            line["prompt_eval_count"] = usage.input_tokens.into();
-            line["eval_count"] = usage.output_tokens.into();
-        }
+        let now = Timestamp::now().to_string();
+        let line = json!({ "model": question.model, "created_at": now });
+        let line = match form {
+            Form::Generate => with(line, "response", text),
+            Form::Chat => with(line, "message", json!({ "role": "assistant", "content": text })),
+        };
+        let line = with(line, "done", done);
+        let line = if done { close(line, &answer, desk.latency) } else { line };
         format!("{line}\n")
     };
     if question.stream == Some(false) {
@@ -232,26 +221,23 @@ async fn ollama(desk: &Desk, body: &[u8], form: Form) -> Response {
     desk.stream(NDJSON, lines)
 }
 
+/// Adds what Ollama tells with the last line.
+fn close(line: Value, answer: &Answer, took: Duration) -> Value {
+    let usage = answer.usage.unwrap_or_default();
+    let line = with(line, "done_reason", "stop");
+    let line = with(line, "total_duration", u64::try_from(took.as_nanos()).unwrap_or(u64::MAX));
+    let line = with(line, "prompt_eval_count", usage.input_tokens);
+    with(line, "eval_count", usage.output_tokens)
+}
+
 async fn completions(State(desk): State<Desk>, body: Bytes) -> Response {
-    let refused = |reason: String| {
-        refuse(
-            &json!({ "error": { "message": reason, "type": "invalid_request_error", "param": null, "code": null } }),
-        )
+    let (question, answer) = match desk.answer(&body).await {
+        Ok(answered) => answered,
+        Err(reason) => {
+            let error = json!({ "message": reason, "type": "invalid_request_error" });
+            return refuse(&json!({ "error": error }));
+        }
     };
-    let question = match Question::read(&body) {
-        Ok(question) => question,
-        Err(reason) => return refused(reason),
-    };
-    let answer = match desk.ask(&question).await {
-        Ok(answer) => answer,
-        Err(reason) => return refused(reason),
-    };
-    let tokens = answer.usage.unwrap_or_default();
-    let usage = json!({
-        "prompt_tokens": tokens.input_tokens,
-        "completion_tokens": tokens.output_tokens,
-        "total_tokens": tokens.input_tokens.saturating_add(tokens.output_tokens),
-    });
     let head = |kind: &str, choices: Value| {
         json!({
             "id": "chatcmpl-scripted",
@@ -261,30 +247,34 @@ async fn completions(State(desk): State<Desk>, body: Bytes) -> Response {
             "choices": choices,
         })
     };
+    let choice = |name: &str, said: Value, reason: Option<&str>| {
+        json!([with(json!({ "index": 0, "finish_reason": reason }), name, said)])
+    };
+    let says = |text: &str| json!({ "role": "assistant", "content": text });
     if question.stream != Some(true) {
         sleep(desk.latency).await;
-        let message = json!({ "role": "assistant", "content": answer.text });
-        let choices = json!([{ "index": 0, "message": message, "finish_reason": "stop" }]);
-        let mut completion = head("chat.completion", choices);
-        completion["usage"] = usage;
-        return object(&completion);
+        let choices = choice("message", says(&answer.text), Some("stop"));
+        return object(&with(head("chat.completion", choices), "usage", usage(&answer)));
     }
     let event = |choices: Value| head("chat.completion.chunk", choices);
-    let piece = |word| {
-        event(
-            json!([{ "index": 0, "delta": { "role": "assistant", "content": word }, "finish_reason": null }]),
-        )
-    };
+    let piece = |word| event(choice("delta", says(word), None));
     let mut events: Vec<_> = words(&answer.text).map(piece).collect();
-    events.push(event(json!([{ "index": 0, "delta": {}, "finish_reason": "stop" }])));
+    events.push(event(choice("delta", json!({}), Some("stop"))));
     if question.stream_options.include_usage {
-        let mut last = event(json!([]));
-        last["usage"] = usage;
-        events.push(last);
+        events.push(with(event(json!([])), "usage", usage(&answer)));
     }
     let mut lines: Vec<_> = events.into_iter().map(|event| format!("data: {event}\n\n")).collect();
     lines.push("data: [DONE]\n\n".to_owned());
     desk.stream(EVENTS, lines)
+}
+
+fn usage(answer: &Answer) -> Value {
+    let tokens = answer.usage.unwrap_or_default();
+    json!({
+        "prompt_tokens": tokens.input_tokens,
+        "completion_tokens": tokens.output_tokens,
+        "total_tokens": tokens.input_tokens.saturating_add(tokens.output_tokens),
+    })
 }
 
 impl Question {
@@ -304,10 +294,12 @@ impl Question {
 }
 
 impl Desk {
-    async fn ask(&self, question: &Question) -> Result<Answer, String> {
+    async fn answer(&self, body: &[u8]) -> Result<(Question, Answer), String> {
+        let question = Question::read(body)?;
         let (prompt, queue) = (question.text(), QueueTime::default());
         let request = Request { system: None, prompt: &prompt, queue: &queue };
-        self.model.ask(request).await.map_err(|error| error.to_string())
+        let answer = self.model.ask(request).await.map_err(|error| error.to_string())?;
+        Ok((question, answer))
     }
 
     /// Sends the lines one by one, spread over the latency.
@@ -327,6 +319,14 @@ impl Desk {
 /// Returns the words of a text, each with the blanks behind it.
 fn words(text: &str) -> impl Iterator<Item = &str> {
     text.split_inclusive(' ')
+}
+
+/// Adds a field to an object.
+fn with(mut object: Value, name: &str, value: impl Into<Value>) -> Value {
+    if let Some(fields) = object.as_object_mut() {
+        fields.insert(name.to_owned(), value.into());
+    }
+    object
 }
 
 fn object(value: &Value) -> Response {

@@ -4,6 +4,7 @@
 //! set `NO_COLOR`.
 
 use std::error::Error;
+use std::ffi::OsString;
 use std::fmt::Display;
 use std::io::{self, IsTerminal, Write};
 
@@ -80,10 +81,15 @@ pub(super) enum Style {
 impl Style {
     /// Returns the style for `stream`, in the environment `vars`.
     pub(super) fn of(stream: &impl IsTerminal, vars: &Vars) -> Self {
-        let set = |name: &str| vars.iter().find(|(known, _)| known == name).map(|(_, value)| value);
-        let refused = set("NO_COLOR").is_some_and(|value| !value.is_empty())
-            || set("TERM").is_some_and(|value| value == "dumb");
-        if stream.is_terminal() && !refused { Self::Coloured } else { Self::Plain }
+        if stream.is_terminal() { Self::for_terminal(vars) } else { Self::Plain }
+    }
+
+    /// Returns the style for a terminal: coloured, unless its owner (no-color.org) or the terminal minds.
+    pub(super) fn for_terminal(vars: &Vars) -> Self {
+        let minds = |(name, value): &(OsString, OsString)| {
+            (name == "NO_COLOR" && !value.is_empty()) || (name == "TERM" && value == "dumb")
+        };
+        if vars.iter().any(minds) { Self::Plain } else { Self::Coloured }
     }
 
     /// Returns `text` in `ink`.

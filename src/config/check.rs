@@ -13,17 +13,8 @@ const TRANSACTION_LONG: Duration = Duration::from_secs(60);
 
 /// Checks all rules.
 pub(super) fn all(config: &Config, values: &Values, findings: &mut Findings) {
-    let faulty = findings
-        .problems
-        .iter()
-        .map(|problem| problem.variable.clone())
-        .collect();
-    let mut rules = Rules {
-        config,
-        values,
-        faulty,
-        findings,
-    };
+    let faulty = findings.problems.iter().map(|problem| problem.variable.clone()).collect();
+    let mut rules = Rules { config, values, faulty, findings };
     rules.topics();
     rules.sasl();
     rules.tls();
@@ -47,14 +38,8 @@ impl Rules<'_> {
     fn topics(&mut self) {
         let kafka = &self.config.kafka;
         let topics = [
-            (
-                "KAFKA_WORKFLOW_EVENTS_TOPIC",
-                kafka.workflow_events_topic.clone(),
-            ),
-            (
-                "KAFKA_WORKFLOW_RESULTS_TOPIC",
-                kafka.workflow_results_topic.clone(),
-            ),
+            ("KAFKA_WORKFLOW_EVENTS_TOPIC", kafka.workflow_events_topic.clone()),
+            ("KAFKA_WORKFLOW_RESULTS_TOPIC", kafka.workflow_results_topic.clone()),
             ("KAFKA_DLQ_TOPIC", kafka.dlq_topic.clone()),
             ("KAFKA_JOURNAL_TOPIC", kafka.journal_topic.clone()),
         ];
@@ -72,11 +57,7 @@ impl Rules<'_> {
     fn sasl(&mut self) {
         const PROTOCOL: &str = "KAFKA_SECURITY_PROTOCOL";
         let kafka = &self.config.kafka;
-        let names = [
-            "KAFKA_SASL_MECHANISM",
-            "KAFKA_SASL_USERNAME",
-            "KAFKA_SASL_PASSWORD",
-        ];
+        let names = ["KAFKA_SASL_MECHANISM", "KAFKA_SASL_USERNAME", "KAFKA_SASL_PASSWORD"];
         let protocol = kafka.security_protocol;
         if !protocol.is_sasl() {
             for name in names {
@@ -91,11 +72,7 @@ impl Rules<'_> {
             return;
         }
         let missing = [
-            (
-                "KAFKA_SASL_USERNAME",
-                kafka.sasl_username.is_none(),
-                "set it",
-            ),
+            ("KAFKA_SASL_USERNAME", kafka.sasl_username.is_none(), "set it"),
             (
                 "KAFKA_SASL_PASSWORD",
                 kafka.sasl_password.is_none(),
@@ -144,10 +121,7 @@ impl Rules<'_> {
         let kafka = &self.config.kafka;
         let files = [
             ("KAFKA_SSL_CA_LOCATION", kafka.ssl_ca_location.clone()),
-            (
-                "KAFKA_SSL_CERTIFICATE_LOCATION",
-                kafka.ssl_certificate_location.clone(),
-            ),
+            ("KAFKA_SSL_CERTIFICATE_LOCATION", kafka.ssl_certificate_location.clone()),
             ("KAFKA_SSL_KEY_LOCATION", kafka.ssl_key_location.clone()),
         ];
         for (name, path) in files {
@@ -184,11 +158,7 @@ impl Rules<'_> {
             let names = ["KAFKA_STATIC_MEMBERSHIP", "KAFKA_GROUP_PROTOCOL"];
             let reason =
                 "needs the classic protocol, and KAFKA_GROUP_PROTOCOL is consumer".to_owned();
-            self.refuse(
-                &names,
-                reason,
-                "set KAFKA_GROUP_PROTOCOL=classic, or remove one of them",
-            );
+            self.refuse(&names, reason, "set KAFKA_GROUP_PROTOCOL=classic, or remove one of them");
         }
         if self.values.contains_key("KAFKA_SESSION_TIMEOUT") {
             self.findings.warn(
@@ -220,9 +190,7 @@ impl Rules<'_> {
         // librdkafka's own rule; a client with a longer one is not created.
         let sides = [&kafka.properties.producer, &kafka.properties.common];
         let socket = sides.iter().find_map(|side| side.get("socket.timeout.ms"));
-        let socket = socket
-            .and_then(|text| text.parse().ok())
-            .map(Duration::from_millis);
+        let socket = socket.and_then(|text| text.parse().ok()).map(Duration::from_millis);
         if socket.is_some_and(|socket| socket > timeout + Duration::from_millis(100)) {
             let reason = format!(
                 "is {}, and socket.timeout.ms among the librdkafka properties is longer",
@@ -265,11 +233,7 @@ impl Rules<'_> {
             let has_login = url.login().is_some();
             if has_key && has_login {
                 let reason = format!("is set, and {name} holds credentials too");
-                self.refuse(
-                    &[key, name],
-                    reason,
-                    "remove one: a request carries one of them",
-                );
+                self.refuse(&[key, name], reason, "remove one: a request carries one of them");
             }
             if url.is_open() && (has_key || has_login) {
                 let message = "sends its credentials readable over the network; https does not";
@@ -294,8 +258,7 @@ impl Rules<'_> {
         ];
         for (name, phase) in phases {
             if self.values.contains_key(name) && phase > llm.total_timeout {
-                self.findings
-                    .warn(name, "is never reached: LLM_TOTAL_TIMEOUT is shorter");
+                self.findings.warn(name, "is never reached: LLM_TOTAL_TIMEOUT is shorter");
             }
         }
     }
@@ -311,18 +274,13 @@ impl Rules<'_> {
     fn refuse(&mut self, names: &[&str], reason: String, remedy: &str) {
         let same =
             |fault: &String, name: &str| fault.strip_suffix("_FILE").unwrap_or(fault) == name;
-        if self
-            .faulty
-            .iter()
-            .any(|fault| names.iter().any(|name| same(fault, name)))
-        {
+        if self.faulty.iter().any(|fault| names.iter().any(|name| same(fault, name))) {
             return;
         }
         let set = |name: &&&str| self.values.contains_key(**name);
         if let Some(name) = names.iter().find(set).or_else(|| names.first()) {
             let value = self.values.get(name).map(|given| given.shown.as_str());
-            self.findings
-                .refuse(name, value, (reason, remedy.to_owned()));
+            self.findings.refuse(name, value, (reason, remedy.to_owned()));
         }
     }
 }

@@ -93,10 +93,7 @@ pub fn markdown() -> String {
                 "" => "none".to_owned(),
                 default => format!("`{default}`"),
             };
-            let file = variable
-                .file()
-                .map(|file| format!(", `{file}`"))
-                .unwrap_or_default();
+            let file = variable.file().map(|file| format!(", `{file}`")).unwrap_or_default();
             let (kind, doc) = (variable.kind, variable.doc.trim());
             text.push_str(&format!(
                 "| `{}`{file} | {} | {default} | {} | {doc} |\n",

@@ -184,8 +184,7 @@ fn within<T: PartialOrd, D: std::fmt::Display>(
 
 fn choice(text: &str, words: &[&str], equal: fn(&str, &str) -> bool) -> Result<String, String> {
     let word = words.iter().find(|word| equal(text, word));
-    word.map(|word| (*word).to_owned())
-        .ok_or_else(|| "is none of the words allowed".to_owned())
+    word.map(|word| (*word).to_owned()).ok_or_else(|| "is none of the words allowed".to_owned())
 }
 
 fn duration(text: &str, min: &'static str, max: &'static str) -> Result<String, String> {
@@ -205,15 +204,9 @@ fn name(text: &str) -> Result<String, String> {
         return Err("is a name that Kafka reserves".to_owned());
     }
     if text.len() > 249 {
-        return Err(format!(
-            "has {} characters, and Kafka takes 249",
-            text.chars().count()
-        ));
+        return Err(format!("has {} characters, and Kafka takes 249", text.chars().count()));
     }
-    match text
-        .chars()
-        .find(|c| !c.is_ascii_alphanumeric() && !"._-".contains(*c))
-    {
+    match text.chars().find(|c| !c.is_ascii_alphanumeric() && !"._-".contains(*c)) {
         Some(c) => Err(format!("contains {c:?}, which Kafka takes in no name")),
         None => Ok(text.to_owned()),
     }
@@ -232,17 +225,9 @@ fn servers(text: &str) -> Result<String, String> {
 
 fn check_server(text: &str) -> Result<(), &'static str> {
     let (host, port) = text.rsplit_once(':').ok_or("has no port")?;
-    let legal = match host
-        .strip_prefix('[')
-        .and_then(|rest| rest.strip_suffix(']'))
-    {
+    let legal = match host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
         Some(address) => address.parse::<Ipv6Addr>().is_ok(),
-        None => {
-            !host.is_empty()
-                && host
-                    .chars()
-                    .all(|c| c.is_alphanumeric() || "._-".contains(c))
-        }
+        None => !host.is_empty() && host.chars().all(|c| c.is_alphanumeric() || "._-".contains(c)),
     };
     if !legal {
         return Err("has no host name");
@@ -261,12 +246,8 @@ fn level(text: &str) -> Result<String, String> {
         if part.contains(['=', '[']) || part.contains("::") {
             return Ok(part.to_owned());
         }
-        choice(
-            part,
-            &["off", "error", "warn", "info", "debug", "trace"],
-            str::eq_ignore_ascii_case,
-        )
-        .map_err(|_| "has a word that is no level".to_owned())
+        choice(part, &["off", "error", "warn", "info", "debug", "trace"], str::eq_ignore_ascii_case)
+            .map_err(|_| "has a word that is no level".to_owned())
     };
     let parts: Result<Vec<_>, _> = text.split(',').map(directive).collect();
     Ok(parts?.join(","))

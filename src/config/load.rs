@@ -77,10 +77,8 @@ fn gather(vars: impl IntoIterator<Item = (OsString, OsString)>, findings: &mut F
             || table::variables().any(|v| v.name == name || v.file().as_deref() == Some(name));
         if !ours {
             if let Some(meant) = near::meant(name) {
-                findings.warn(
-                    name,
-                    format!("is no variable of weir's and is not read; {meant} is"),
-                );
+                findings
+                    .warn(name, format!("is no variable of weir's and is not read; {meant} is"));
             }
             continue;
         }
@@ -90,10 +88,7 @@ fn gather(vars: impl IntoIterator<Item = (OsString, OsString)>, findings: &mut F
                 found.entry(name.to_owned()).or_insert(text);
             }
             Err(_) => {
-                let why = (
-                    "is not UTF-8".to_owned(),
-                    "set it to a text in UTF-8".to_owned(),
-                );
+                let why = ("is not UTF-8".to_owned(), "set it to a text in UTF-8".to_owned());
                 findings.refuse(name, None, why);
             }
         }
@@ -107,9 +102,7 @@ fn values(found: &Found, findings: &mut Findings) -> Values {
         let given = if variable.kind == Kind::Secret {
             secret(variable, found, findings)
         } else {
-            found
-                .get(variable.name)
-                .map(|text| (text.trim().to_owned(), Origin::Environment))
+            found.get(variable.name).map(|text| (text.trim().to_owned(), Origin::Environment))
         };
         let Some((text, origin)) = given.filter(|(text, _)| !text.is_empty()) else {
             continue;
@@ -117,12 +110,7 @@ fn values(found: &Found, findings: &mut Findings) -> Values {
         let shown = shown(variable, &text);
         match variable.kind.normalise(&text) {
             Ok(text) => {
-                let given = Given {
-                    text,
-                    shown,
-                    origin,
-                    source: variable.name,
-                };
+                let given = Given { text, shown, origin, source: variable.name };
                 values.insert(variable.name, given);
             }
             Err(reason) => {
@@ -141,10 +129,7 @@ fn secret(variable: &Variable, found: &Found, findings: &mut Findings) -> Option
         return own.map(|text| (text.clone(), Origin::Environment));
     };
     if own.is_some() {
-        let why = (
-            format!("is set, and so is {}", variable.name),
-            "remove one of them".to_owned(),
-        );
+        let why = (format!("is set, and so is {}", variable.name), "remove one of them".to_owned());
         findings.refuse(&file, Some(path), why);
         return None;
     }
@@ -164,9 +149,9 @@ fn read_secret(path: &str) -> Result<String, String> {
     file.and_then(|mut file| file.read_to_string(&mut text))
         .map_err(|error| format!("names a file that can't be read: {error}"))?;
     // Editors and `echo` end the last line; the secret does not contain it.
-    let line = text.strip_suffix('\n').map_or(text.as_str(), |line| {
-        line.strip_suffix('\r').unwrap_or(line)
-    });
+    let line = text
+        .strip_suffix('\n')
+        .map_or(text.as_str(), |line| line.strip_suffix('\r').unwrap_or(line));
     match line.len() {
         0 => Err("names an empty file".to_owned()),
         len if u64::try_from(len).is_ok_and(|len| len <= SECRET_MAX) => Ok(line.to_owned()),
@@ -186,26 +171,15 @@ fn derive(values: &mut Values, findings: &mut Findings) {
             }
             Some(_) => {}
             None => {
-                let given = Given {
-                    origin: Origin::Derived("from OPENAI_API_BASE"),
-                    ..alias
-                };
+                let given = Given { origin: Origin::Derived("from OPENAI_API_BASE"), ..alias };
                 values.insert("OPENAI_BASE_URL", given);
             }
         }
     }
     if let Some(filter) = values.get("RUST_LOG").cloned() {
-        values.insert(
-            "LOG_LEVEL",
-            Given {
-                origin: Origin::Derived("from RUST_LOG"),
-                ..filter
-            },
-        );
+        values.insert("LOG_LEVEL", Given { origin: Origin::Derived("from RUST_LOG"), ..filter });
     }
-    let docker = values
-        .get("DOCKER_ENV")
-        .is_some_and(|given| given.text == "true");
+    let docker = values.get("DOCKER_ENV").is_some_and(|given| given.text == "true");
     if docker && !values.contains_key("OLLAMA_BASE_URL") {
         values.insert(
             "OLLAMA_BASE_URL",
@@ -266,11 +240,7 @@ where
                     envy::Error::Custom(reason) => reason,
                     envy::Error::MissingValue(_) => "is incomplete".to_owned(),
                 };
-                findings.refuse(
-                    given.source,
-                    Some(&given.shown),
-                    (reason, variable.remedy()),
-                );
+                findings.refuse(given.source, Some(&given.shown), (reason, variable.remedy()));
             }
         }
     }
@@ -292,11 +262,7 @@ fn hand_through(found: &Found, config: &mut Config, findings: &mut Findings) -> 
             continue;
         };
         let secret = kafka::Config::is_secret_property(&property);
-        let shown = if secret {
-            REDACTED.to_owned()
-        } else {
-            cut(text)
-        };
+        let shown = if secret { REDACTED.to_owned() } else { cut(text) };
         if let Some(instead) = property::instead(&property) {
             let reason = format!("names {property}, which weir sets itself");
             findings.refuse(variable, Some(&shown), (reason, instead.to_owned()));
@@ -310,18 +276,10 @@ fn hand_through(found: &Found, config: &mut Config, findings: &mut Findings) -> 
         };
         if properties.insert(property.clone(), text.clone()).is_some() {
             let reason = format!("names {property}, as another variable does");
-            findings.refuse(
-                variable,
-                Some(&shown),
-                (reason, "remove one of them".to_owned()),
-            );
+            findings.refuse(variable, Some(&shown), (reason, "remove one of them".to_owned()));
         }
         let variable = variable.clone();
-        settings.push(Setting {
-            variable,
-            value: shown,
-            origin: Origin::Environment,
-        });
+        settings.push(Setting { variable, value: shown, origin: Origin::Environment });
     }
     settings
 }
@@ -332,11 +290,7 @@ fn settings(values: &Values) -> impl Iterator<Item = Setting> {
             Some(given) => (given.shown.clone(), given.origin.clone()),
             None => (variable.default.to_owned(), Origin::Default),
         };
-        Setting {
-            variable: variable.name.to_owned(),
-            value,
-            origin,
-        }
+        Setting { variable: variable.name.to_owned(), value, origin }
     })
 }
 
@@ -359,9 +313,7 @@ fn shown(variable: &Variable, text: &str) -> String {
     match text.rsplit_once('@') {
         // Also where no URL belongs, as somebody may have put one there.
         Some((before, host)) if variable.kind == Kind::Url || before.contains("://") => {
-            let scheme = before
-                .split_once("://")
-                .map(|(scheme, _)| format!("{scheme}://"));
+            let scheme = before.split_once("://").map(|(scheme, _)| format!("{scheme}://"));
             cut(&format!("{}{REDACTED}@{host}", scheme.unwrap_or_default()))
         }
         Some(_) | None => cut(text),

@@ -100,12 +100,7 @@ impl Config {
     #[must_use]
     pub fn print(&self) -> String {
         let mut text = String::new();
-        for Setting {
-            variable,
-            value,
-            origin,
-        } in &self.settings
-        {
+        for Setting { variable, value, origin } in &self.settings {
             let line = match value.is_empty() {
                 true => format!("#{variable}="),
                 false => format!("{variable}={value}"),
@@ -125,10 +120,7 @@ impl Config {
 
 impl Default for Service {
     fn default() -> Self {
-        Self {
-            shutdown_grace: Duration::from_secs(25),
-            instance_id: None,
-        }
+        Self { shutdown_grace: Duration::from_secs(25), instance_id: None }
     }
 }
 

@@ -27,9 +27,7 @@ pub(super) fn meant(name: &str) -> Option<String> {
         let file = variable.file();
         std::iter::once(variable.name.to_owned()).chain(file)
     });
-    candidates
-        .filter(near)
-        .min_by_key(|ours| distance(upper.as_bytes(), ours.as_bytes()))
+    candidates.filter(near).min_by_key(|ours| distance(upper.as_bytes(), ours.as_bytes()))
 }
 
 /// Returns how many letters must be put in, taken out or exchanged to make `a` of `b`.
@@ -41,9 +39,7 @@ fn distance(a: &[u8], b: &[u8]) -> usize {
         let mut next = Vec::with_capacity(row.len());
         next.push(left);
         for (y, &above) in b.iter().zip(row.iter().skip(1)) {
-            left = (diagonal + usize::from(x != y))
-                .min(above + 1)
-                .min(left + 1);
+            left = (diagonal + usize::from(x != y)).min(above + 1).min(left + 1);
             diagonal = above;
             next.push(left);
         }

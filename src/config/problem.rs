@@ -62,19 +62,11 @@ impl Findings {
     pub(super) fn refuse(&mut self, variable: &str, value: Option<&str>, why: (String, String)) {
         let (reason, remedy) = why;
         let value = value.map(str::to_owned);
-        self.problems.push(Problem {
-            variable: variable.to_owned(),
-            value,
-            reason,
-            remedy,
-        });
+        self.problems.push(Problem { variable: variable.to_owned(), value, reason, remedy });
     }
 
     pub(super) fn warn(&mut self, variable: &str, message: impl Into<String>) {
-        self.warnings.push(Warning {
-            variable: variable.to_owned(),
-            message: message.into(),
-        });
+        self.warnings.push(Warning { variable: variable.to_owned(), message: message.into() });
     }
 
     /// Returns whether `variable`, or the file that it is read from, has a problem already.
@@ -87,10 +79,7 @@ impl Findings {
     pub(super) fn into_result(self) -> Result<Vec<Warning>, Problems> {
         match self.problems.is_empty() {
             true => Ok(self.warnings),
-            false => Err(Problems {
-                problems: self.problems,
-                warnings: self.warnings,
-            }),
+            false => Err(Problems { problems: self.problems, warnings: self.warnings }),
         }
     }
 }
@@ -115,12 +104,7 @@ impl fmt::Display for Problems {
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            variable,
-            value,
-            reason,
-            remedy,
-        } = self;
+        let Self { variable, value, reason, remedy } = self;
         match value {
             Some(value) => write!(f, "{variable}={value:?} {reason}; {remedy}"),
             None => write!(f, "{variable} {reason}; {remedy}"),

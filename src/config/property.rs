@@ -17,22 +17,12 @@ pub(super) const PREFIXES: [(&str, Side); 3] = [
 
 /// Properties that weir sets itself, and what to do instead.
 pub(super) static OWNED: &[(&[&str], &str)] = &[
-    (
-        &["bootstrap.servers", "metadata.broker.list"],
-        "set KAFKA_BOOTSTRAP_SERVERS instead",
-    ),
+    (&["bootstrap.servers", "metadata.broker.list"], "set KAFKA_BOOTSTRAP_SERVERS instead"),
     (&["group.id"], "set KAFKA_CONSUMER_GROUP_ID instead"),
-    (
-        &["group.instance.id"],
-        "set KAFKA_STATIC_MEMBERSHIP and INSTANCE_ID instead",
-    ),
+    (&["group.instance.id"], "set KAFKA_STATIC_MEMBERSHIP and INSTANCE_ID instead"),
     (&["transactional.id"], "set INSTANCE_ID instead"),
     (
-        &[
-            "transaction.timeout.ms",
-            "message.timeout.ms",
-            "delivery.timeout.ms",
-        ],
+        &["transaction.timeout.ms", "message.timeout.ms", "delivery.timeout.ms"],
         "set KAFKA_TRANSACTION_TIMEOUT instead",
     ),
     (
@@ -49,69 +39,33 @@ pub(super) static OWNED: &[(&[&str], &str)] = &[
         ],
         "remove it: offsets are committed with the results that they belong to",
     ),
-    (
-        &["auto.offset.reset"],
-        "set KAFKA_AUTO_OFFSET_RESET instead",
-    ),
+    (&["auto.offset.reset"], "set KAFKA_AUTO_OFFSET_RESET instead"),
     (&["session.timeout.ms"], "set KAFKA_SESSION_TIMEOUT instead"),
+    (&["max.poll.interval.ms"], "set KAFKA_REVOKE_GRACE and KAFKA_TRANSACTION_TIMEOUT instead"),
     (
-        &["max.poll.interval.ms"],
-        "set KAFKA_REVOKE_GRACE and KAFKA_TRANSACTION_TIMEOUT instead",
-    ),
-    (
-        &[
-            "group.protocol",
-            "partition.assignment.strategy",
-            "group.remote.assignor",
-        ],
+        &["group.protocol", "partition.assignment.strategy", "group.remote.assignor"],
         "set KAFKA_GROUP_PROTOCOL instead",
     ),
-    (
-        &["queued.max.messages.kbytes"],
-        "set KAFKA_PREFETCH instead",
-    ),
-    (
-        &["allow.auto.create.topics"],
-        "set KAFKA_CREATE_TOPICS instead",
-    ),
-    (
-        &["security.protocol"],
-        "set KAFKA_SECURITY_PROTOCOL instead",
-    ),
-    (
-        &["sasl.mechanism", "sasl.mechanisms"],
-        "set KAFKA_SASL_MECHANISM instead",
-    ),
+    (&["queued.max.messages.kbytes"], "set KAFKA_PREFETCH instead"),
+    (&["allow.auto.create.topics"], "set KAFKA_CREATE_TOPICS instead"),
+    (&["security.protocol"], "set KAFKA_SECURITY_PROTOCOL instead"),
+    (&["sasl.mechanism", "sasl.mechanisms"], "set KAFKA_SASL_MECHANISM instead"),
     (&["sasl.username"], "set KAFKA_SASL_USERNAME instead"),
-    (
-        &["sasl.password"],
-        "set KAFKA_SASL_PASSWORD or KAFKA_SASL_PASSWORD_FILE instead",
-    ),
+    (&["sasl.password"], "set KAFKA_SASL_PASSWORD or KAFKA_SASL_PASSWORD_FILE instead"),
     (&["ssl.ca.location"], "set KAFKA_SSL_CA_LOCATION instead"),
-    (
-        &["ssl.certificate.location"],
-        "set KAFKA_SSL_CERTIFICATE_LOCATION instead",
-    ),
+    (&["ssl.certificate.location"], "set KAFKA_SSL_CERTIFICATE_LOCATION instead"),
     (&["ssl.key.location"], "set KAFKA_SSL_KEY_LOCATION instead"),
-    (
-        &["ssl.key.password"],
-        "set KAFKA_SSL_KEY_PASSWORD or KAFKA_SSL_KEY_PASSWORD_FILE instead",
-    ),
+    (&["ssl.key.password"], "set KAFKA_SSL_KEY_PASSWORD or KAFKA_SSL_KEY_PASSWORD_FILE instead"),
     (
         &["enable.partition.eof", "statistics.interval.ms"],
         "remove it: weir reads its position and its lag from it",
     ),
-    (
-        &["test.mock.num.brokers"],
-        "use `weir dev` for a broker in memory",
-    ),
+    (&["test.mock.num.brokers"], "use `weir dev` for a broker in memory"),
 ];
 
 /// Returns the side and the rest of the name, when `variable` hands a property through.
 pub(super) fn split(variable: &str) -> Option<(Side, &str)> {
-    PREFIXES
-        .iter()
-        .find_map(|(prefix, side)| Some((*side, variable.strip_prefix(prefix)?)))
+    PREFIXES.iter().find_map(|(prefix, side)| Some((*side, variable.strip_prefix(prefix)?)))
 }
 
 /// Returns librdkafka's name for `name`, which is what follows the prefix of a variable.
@@ -143,8 +97,5 @@ pub(super) fn decode(name: &str) -> Option<String> {
 
 /// Returns what to do instead of setting the property `name`, when weir sets it itself.
 pub(super) fn instead(name: &str) -> Option<&'static str> {
-    OWNED
-        .iter()
-        .find(|(names, _)| names.contains(&name))
-        .map(|(_, instead)| *instead)
+    OWNED.iter().find(|(names, _)| names.contains(&name)).map(|(_, instead)| *instead)
 }

@@ -58,9 +58,7 @@ impl Group {
     /// Returns the name of the field that `variable` of this group fills.
     pub(super) fn field(&self, variable: &Variable) -> String {
         let name = variable.name;
-        name.strip_prefix(self.section.prefix())
-            .unwrap_or(name)
-            .to_ascii_lowercase()
+        name.strip_prefix(self.section.prefix()).unwrap_or(name).to_ascii_lowercase()
     }
 }
 
@@ -97,51 +95,15 @@ macro_rules! variables {
 }
 
 pub(super) static TABLE: &[Group] = &[
-    Group {
-        section: Section::Kafka,
-        title: "Kafka",
-        variables: KAFKA,
-    },
-    Group {
-        section: Section::Dispatch,
-        title: "Work",
-        variables: DISPATCH,
-    },
-    Group {
-        section: Section::Workflow,
-        title: "Runs",
-        variables: WORKFLOW,
-    },
-    Group {
-        section: Section::Llm,
-        title: "Model",
-        variables: LLM,
-    },
-    Group {
-        section: Section::Ollama,
-        title: "Ollama",
-        variables: OLLAMA,
-    },
-    Group {
-        section: Section::OpenAi,
-        title: "OpenAI-compatible servers",
-        variables: OPENAI,
-    },
-    Group {
-        section: Section::Admin,
-        title: "HTTP",
-        variables: ADMIN,
-    },
-    Group {
-        section: Section::Service,
-        title: "Process",
-        variables: SERVICE,
-    },
-    Group {
-        section: Section::Telemetry,
-        title: "Log",
-        variables: TELEMETRY,
-    },
+    Group { section: Section::Kafka, title: "Kafka", variables: KAFKA },
+    Group { section: Section::Dispatch, title: "Work", variables: DISPATCH },
+    Group { section: Section::Workflow, title: "Runs", variables: WORKFLOW },
+    Group { section: Section::Llm, title: "Model", variables: LLM },
+    Group { section: Section::Ollama, title: "Ollama", variables: OLLAMA },
+    Group { section: Section::OpenAi, title: "OpenAI-compatible servers", variables: OPENAI },
+    Group { section: Section::Admin, title: "HTTP", variables: ADMIN },
+    Group { section: Section::Service, title: "Process", variables: SERVICE },
+    Group { section: Section::Telemetry, title: "Log", variables: TELEMETRY },
 ];
 
 const KAFKA: &[Variable] = variables! {

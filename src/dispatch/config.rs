@@ -82,11 +82,7 @@ impl Config {
     /// Returns how often and after which delays an event is attempted again.
     #[must_use]
     pub fn retry(&self) -> RetryPolicy {
-        RetryPolicy {
-            attempts_max: self.max_attempts,
-            base: self.retry_base,
-            max: self.retry_max,
-        }
+        RetryPolicy { attempts_max: self.max_attempts, base: self.retry_base, max: self.retry_max }
     }
 }
 

@@ -37,8 +37,15 @@ struct Model {
 
 impl ChatModel for Model {
     fn ask<'a>(&'a self, request: llm::Request<'a>) -> BoxFuture<'a, Result<Answer, llm::Error>> {
-        let task = request.prompt.lines().find_map(|line| line.strip_prefix("Task: ")).unwrap().to_owned();
-        let count = *self.calls.lock().unwrap().entry(task.clone()).and_modify(|count| *count += 1).or_insert(1);
+        let task =
+            request.prompt.lines().find_map(|line| line.strip_prefix("Task: ")).unwrap().to_owned();
+        let count = *self
+            .calls
+            .lock()
+            .unwrap()
+            .entry(task.clone())
+            .and_modify(|count| *count += 1)
+            .or_insert(1);
         async move {
             tokio::time::sleep(Duration::from_millis(self.latency_ms.load(Atomic::Relaxed))).await;
             if task.contains("always fails") || (task.contains("fails once") && count == 1) {
@@ -46,7 +53,13 @@ impl ChatModel for Model {
                 return Err(llm::Error { endpoint: "http://model".into(), fault });
             }
             let (text, model) = (format!("answer to {task}"), "m".into());
-            Ok(Answer { text, model, usage: None, done_reason: DoneReason::Stop, timings: Timings::default() })
+            Ok(Answer {
+                text,
+                model,
+                usage: None,
+                done_reason: DoneReason::Stop,
+                timings: Timings::default(),
+            })
         }
         .boxed()
     }
@@ -115,10 +128,12 @@ impl World {
             }
         };
         let journal = self.log.values(Topic::Journal);
-        let effects = journal.iter().zip(0..).map(|(value, at)| {
-            (Offset(at), Effect::decode(value.to_string().as_bytes()).unwrap())
-        });
-        let wanted = |offset: Offset| map.as_ref().is_some_and(|map| map.unsettled.contains(&offset));
+        let effects = journal
+            .iter()
+            .zip(0..)
+            .map(|(value, at)| (Offset(at), Effect::decode(value.to_string().as_bytes()).unwrap()));
+        let wanted =
+            |offset: Offset| map.as_ref().is_some_and(|map| map.unsettled.contains(&offset));
         let effects = effects.filter(|(_, effect)| wanted(effect.offset)).collect();
         let journal_end = Offset(journal.len().try_into().unwrap());
         let window = Window::alone(1000, 1 << 20);
@@ -127,7 +142,10 @@ impl World {
 
     fn tasks(&self) -> Vec<String> {
         let results = self.log.values(Topic::Results);
-        results.iter().map(|result| result["result"]["task"].as_str().unwrap_or("?").to_owned()).collect()
+        results
+            .iter()
+            .map(|result| result["result"]["task"].as_str().unwrap_or("?").to_owned())
+            .collect()
     }
 
     async fn until_results(&self, count: usize) {
@@ -149,7 +167,8 @@ impl Life {
     }
 
     async fn send_from(&self, first: i64, tasks: &[&str]) {
-        let records = tasks.iter().zip(first..).map(|(task, offset)| record(offset, &json!(task))).collect();
+        let records =
+            tasks.iter().zip(first..).map(|(task, offset)| record(offset, &json!(task))).collect();
         self.events.send(source::Event::Records(records)).await.unwrap();
     }
 
@@ -172,7 +191,13 @@ fn record(offset: i64, task: &Value) -> Record {
         "metadata": {"environment": "dev"},
     });
     let position = Position { partition: P, offset: Offset(offset), epoch: Epoch(1) };
-    Record { position, timestamp_ms: Some(0), key: None, value: Some(event.to_string().into()), headers: Vec::new() }
+    Record {
+        position,
+        timestamp_ms: Some(0),
+        key: None,
+        value: Some(event.to_string().into()),
+        headers: Vec::new(),
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -210,7 +235,10 @@ async fn garbage_is_settled_like_everything_else() {
     let world = World::default();
     let life = world.start(9, Durability::Sync);
     life.assign(&world).await;
-    let garbage = |offset, value: Option<&'static str>| Record { value: value.map(Into::into), ..record(offset, &json!("")) };
+    let garbage = |offset, value: Option<&'static str>| Record {
+        value: value.map(Into::into),
+        ..record(offset, &json!(""))
+    };
 
     let records = vec![garbage(0, None), garbage(1, Some("{")), record(2, &json!("good"))];
     life.events.send(source::Event::Records(records)).await.unwrap();

@@ -1,8 +1,8 @@
 //! What becomes of an event that did not succeed: the record of the dead-letter topic.
 //!
-//! It always fits. Whole if it can be; else the payload is cut first, then the texts that a client
-//! may have made long. Nothing is cut silently: `original.truncated` says so, and `source` where
-//! the whole record lies.
+//! It always fits: whole if it can be, else with the payload cut, and the texts that a client may
+//! have made long. Nothing is cut silently: a text then ends in an ellipsis, `original.truncated`
+//! speaks for the payload, and `source` says where the whole record lies.
 
 use std::borrow::Cow;
 
@@ -33,7 +33,7 @@ pub struct DeadLetter<'a> {
     pub original: Original<'a>,
     /// The error's class, a stable code such as `llm.timeout`; at most 64 characters.
     pub class: &'static str,
-    /// The error in words.
+    /// The error in words; what goes beyond an eighth of the letter's limit is cut.
     pub message: &'a str,
     /// How often the event was tried: 0 for a record that is no event.
     pub attempts: u32,
@@ -128,7 +128,7 @@ impl DeadLetter<'_> {
     }
 
     fn whole_event(&self, event: &WorkflowEvent, limit: usize) -> Option<String> {
-        let letter = self.letter(&event.normal_text(), None, &Room::ALL);
+        let letter = self.letter(&event.normal_text(), None, &Room::whole(limit));
         (letter.len() <= limit).then_some(letter)
     }
 
@@ -138,15 +138,16 @@ impl DeadLetter<'_> {
         }
         let original = record_json(value, usize::MAX);
         let object = value.and_then(plain_object);
-        let with_object = object.map(|object| self.letter(&object, Some(&original), &Room::ALL));
+        let room = Room::whole(limit);
+        let with_object = object.map(|object| self.letter(&object, Some(&original), &room));
         with_object.filter(|letter| letter.len() <= limit).or_else(|| {
-            let without = self.letter("null", Some(&original), &Room::ALL);
+            let without = self.letter("null", Some(&original), &room);
             (without.len() <= limit).then_some(without)
         })
     }
 
     fn cut(&self, limit: usize) -> String {
-        let room = Room { text: limit / 32, message: limit / 8 };
+        let room = Room { text: limit / 32, ..Room::whole(limit) };
         let (event, value) = match self.original {
             Original::Event(event) => {
                 let frame = event.write("null", |text| room.text(text));
@@ -159,7 +160,7 @@ impl DeadLetter<'_> {
             self.letter(&event, Some(&original), &room)
         };
         // One byte more, because `false` is longer than `true`: the value may fit whole where the
-        // message did not.
+        // ids did not.
         let frame = letter(0).len() + 1;
         letter(limit.saturating_sub(frame))
     }
@@ -217,7 +218,10 @@ struct Room {
 }
 
 impl Room {
-    const ALL: Self = Self { text: usize::MAX, message: usize::MAX };
+    /// An eighth of the letter for the message, so that no message drives out what it is about.
+    fn whole(limit: usize) -> Self {
+        Self { text: usize::MAX, message: limit / 8 }
+    }
 
     fn text<'t>(&self, text: &'t str) -> Cow<'t, str> {
         shortened(text, self.text)

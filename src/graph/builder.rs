@@ -25,7 +25,7 @@ const RESERVED: [&str; 11] = [
     "configurable",
 ];
 
-/// A graph that is built, and therefore can run: see [`Graph::run`].
+/// A graph that is built, and therefore can run: see [`Graph::run`], and the module's example.
 pub struct Graph<S: State> {
     pub(super) shape: Shape,
     pub(super) nodes: Table<Entry<S>>,
@@ -74,7 +74,7 @@ impl<S: State> fmt::Debug for Graph<S> {
     }
 }
 
-/// Declares a graph. The order of the calls changes nothing in what the graph does, only which of several
+/// Declares a graph, as in the module's example. The order of the calls changes nothing in what the graph does, only which of several
 /// mistakes [`build`](Builder::build) reports.
 #[must_use = "a graph can't run unbuilt"]
 pub struct Builder<S: State> {

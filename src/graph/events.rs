@@ -8,6 +8,24 @@ use super::shape::{NodeId, Shape};
 use super::state::State;
 
 /// Watches a run. Called from within the run, so it must return quickly and not block.
+///
+/// ```
+/// use std::sync::atomic::{AtomicU64, Ordering};
+///
+/// use weir::graph::{Event, Observer, State};
+///
+/// /// Counts failed attempts.
+/// #[derive(Default)]
+/// struct Failures(AtomicU64);
+///
+/// impl<S: State> Observer<S> for Failures {
+///     fn on(&self, event: &Event<'_, S>) {
+///         if let Event::Failed { .. } = event {
+///             self.0.fetch_add(1, Ordering::Relaxed);
+///         }
+///     }
+/// }
+/// ```
 pub trait Observer<S: State>: Send + Sync {
     /// Takes notice of `event`.
     fn on(&self, event: &Event<'_, S>);

@@ -6,8 +6,38 @@
 //! The invariant: what a run does depends on its state and its nodes' answers alone, never on which
 //! sibling finished first or on the order in which the graph was put together.
 //!
-//! Nothing is spawned, so dropping a run drops all that it does. The room imports nothing from the rest
+//! `docs/graph.md` is the tutorial. Nothing is spawned, so dropping a run drops all that it does. The room imports nothing from the rest
 //! of the crate.
+//!
+//! ```
+//! use weir::graph::{self, END, Graph, Options};
+//!
+//! graph::state! {
+//!     /// What the nodes share.
+//!     #[derive(Debug, Clone, Default)]
+//!     pub struct Tally {
+//!         /// A sum.
+//!         pub total: u64 => add,
+//!     }
+//!     /// A summand.
+//!     pub update Summand;
+//!     error std::convert::Infallible;
+//! }
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let graph = Graph::builder()
+//!     .node("add", |_: &Tally| Ok(Summand::default().total(3)))
+//!     .entry("add")
+//!     .conditional("add", "enough", |tally| if tally.total > 7 { END } else { "add" }.into(), ["add", END])
+//!     .build()?;
+//!
+//! let tally = graph.run(Tally::default(), &Options::new()).await?;
+//!
+//! assert_eq!(tally.total, 9);
+//! # Ok(())
+//! # }
+//! ```
 
 mod state;
 mod reducers;
@@ -50,6 +80,11 @@ pub use trace::Trace;
 
 #[doc(hidden)]
 pub use reducers::private as __private;
+
+/// The programs of the tutorial, compiled and run.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/graph.md")]
+struct Tutorial;
 
 #[cfg(test)]
 mod tests;

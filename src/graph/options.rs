@@ -11,6 +11,23 @@ use super::events::{Event, Observer};
 use super::state::State;
 
 /// How one run is to be treated. It borrows all that it is given and is cheap to copy.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use tokio::time::Instant;
+/// use tokio_util::sync::CancellationToken;
+/// use weir::graph::{Options, State, Trace};
+///
+/// fn careful<'a, S: State>(token: &'a CancellationToken, trace: &'a Trace) -> Options<'a, S> {
+///     Options::new()
+///         .recursion_limit(10)
+///         .parallelism(4)
+///         .cancel(token)
+///         .deadline(Instant::now() + Duration::from_secs(300))
+///         .observer(trace)
+/// }
+/// ```
 pub struct Options<'a, S: State> {
     pub(super) recursion_limit: u32,
     pub(super) parallelism: usize,

@@ -22,6 +22,19 @@ pub enum Fault<E> {
 /// When a failed attempt of a node is followed by another, within the same superstep.
 ///
 /// Its siblings don't run again, and nothing of a failed attempt is written.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use weir::graph::{Fault, Retry};
+///
+/// let thrice = Retry::exponential(3, Duration::from_millis(500), Duration::from_secs(8))
+///     .when(|error: &std::io::Error| error.kind() == std::io::ErrorKind::TimedOut);
+/// let once_at_most = Retry::by(|attempt, fault: &Fault<std::io::Error>| match fault {
+///     Fault::Failed(_) | Fault::TimedOut(_) if attempt == 1 => Some(Duration::from_secs(1)),
+///     Fault::Failed(_) | Fault::TimedOut(_) | Fault::Panicked(_) => None,
+/// });
+/// ```
 pub struct Retry<E>(Box<Delay<E>>);
 
 /// Attempts made and how the last one failed -> the wait before the next, if there is to be one.

@@ -9,7 +9,43 @@ use super::shape::NodeId;
 /// The state of a graph: a value that changes by updates only.
 ///
 /// Nodes see it and return an [`Update`](State::Update); the engine applies the updates of one superstep
-/// in the order of the nodes' names. [`state!`](crate::graph::state) implements it from a declaration.
+/// in the order of the nodes' names. [`state!`](crate::graph::state) implements it from a declaration; by
+/// hand it looks like this:
+///
+/// ```
+/// use weir::graph::{Claims, Refusal, State};
+///
+/// #[derive(Clone)]
+/// struct Account {
+///     balance: i64,
+///     owner: String,
+/// }
+///
+/// #[derive(Clone, Default)]
+/// struct Booking {
+///     amount: i64,
+///     new_owner: Option<String>,
+/// }
+///
+/// impl State for Account {
+///     type Update = Booking;
+///     type Error = std::convert::Infallible;
+///
+///     fn check(&self, booking: &Booking, claims: &mut Claims<'_>) -> Result<(), Refusal> {
+///         if booking.new_owner.is_some() {
+///             claims.claim("owner")?; // one node per superstep may write it
+///         }
+///         Ok(())
+///     }
+///
+///     fn apply(&mut self, booking: Booking) {
+///         self.balance += booking.amount;
+///         if let Some(owner) = booking.new_owner {
+///             self.owner = owner;
+///         }
+///     }
+/// }
+/// ```
 pub trait State: Clone + Send + Sync + 'static {
     /// What a node has to say. Its default writes nothing.
     type Update: Default + Clone + Send + Sync + 'static;

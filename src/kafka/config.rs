@@ -195,14 +195,8 @@ impl Config {
     /// Decided by the name alone, and rather too often than once too few.
     #[must_use]
     pub fn is_secret_property(name: &str) -> bool {
-        const MARKS: [&str; 6] = [
-            "password",
-            "secret",
-            "token",
-            "key",
-            "pem",
-            "oauthbearer.config",
-        ];
+        const MARKS: [&str; 6] =
+            ["password", "secret", "token", "key", "pem", "oauthbearer.config"];
         let name = name.to_ascii_lowercase();
         !name.ends_with(".location") && MARKS.iter().any(|mark| name.contains(mark))
     }
@@ -215,9 +209,7 @@ impl Config {
     #[must_use]
     pub fn max_poll_interval(&self) -> Duration {
         let revocation = self.revoke_grace.saturating_add(self.transaction_timeout);
-        Duration::from_mins(5)
-            .max(self.session_timeout)
-            .max(revocation.saturating_mul(2))
+        Duration::from_mins(5).max(self.session_timeout).max(revocation.saturating_mul(2))
     }
 }
 
@@ -316,10 +308,7 @@ impl fmt::Debug for Properties {
                 true => "[redacted]".to_owned(),
                 false => value.to_owned(),
             };
-            properties
-                .iter()
-                .map(|(name, text)| (name.clone(), value(name, text)))
-                .collect()
+            properties.iter().map(|(name, text)| (name.clone(), value(name, text))).collect()
         };
         f.debug_struct("Properties")
             .field("common", &shown(&self.common))

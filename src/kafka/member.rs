@@ -8,7 +8,7 @@ use std::sync::{Arc, Weak};
 use rdkafka::{
     Offset as NativeOffset, TopicPartitionList,
     config::FromClientConfigAndContext,
-    consumer::{CommitMode, Consumer, ConsumerGroupMetadata, StreamConsumer},
+    consumer::{CommitMode, Consumer, StreamConsumer},
 };
 use tokio::sync::mpsc;
 
@@ -20,7 +20,7 @@ use crate::{
 use super::{
     Config, Error, Identity, Kind, Reporter, client,
     context::{MemberContext, REBALANCES_MAX, Rebalance},
-    native,
+    native::GroupMetadata,
 };
 
 pub(crate) type Consuming = StreamConsumer<MemberContext>;
@@ -76,13 +76,16 @@ impl Membership {
 
     /// Returns the group metadata that guards a commit, when the membership is good for one.
     ///
+    /// A member that was lost shows an empty id with its old generation, or, where the broker assigns, its id with
+    /// generation 0; a member that never joined shows -1, which the broker would accept from anybody.
+    ///
     /// Asks librdkafka's main thread, some tens of microseconds.
-    pub(crate) fn metadata(&self) -> Option<ConsumerGroupMetadata> {
+    pub(crate) fn metadata(&self) -> Option<GroupMetadata> {
         let consumer = self.consumer.upgrade()?;
-        let before = usable(&consumer)?;
-        let metadata = consumer.group_metadata()?;
-        // The generation can't be read from `metadata` itself; the same one before and after is the one within.
-        (usable(&consumer)? == before).then_some(metadata)
+        let metadata = GroupMetadata::of(consumer.client())?;
+        let usable =
+            metadata.generation() >= 1 && metadata.has_member_id() && !consumer.assignment_lost();
+        usable.then_some(metadata)
     }
 
     /// Commits positions outside of any transaction, as a member of the current generation, and waits for the answer.
@@ -101,16 +104,6 @@ impl Membership {
             consumer.context().committed(partition, offset);
         }
     }
-}
-
-/// Returns who we are, when that is good for a commit.
-///
-/// A member that was lost shows an empty id with its old generation, or, where the broker assigns, its id with
-/// generation 0; a member that never joined shows -1, which the broker would accept from anybody.
-fn usable(consumer: &Consuming) -> Option<native::Member> {
-    let member = native::member(consumer.client())?;
-    (member.generation >= 1 && !member.id.is_empty() && !consumer.assignment_lost())
-        .then_some(member)
 }
 
 /// Returns the list that commits positions of `topic`.

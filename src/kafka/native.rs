@@ -1,5 +1,6 @@
 //! What librdkafka knows and rdkafka does not say: the generation of a membership, and bytes that are no UTF-8.
 //!
+//! A commit is guarded by the generation that its group metadata holds, and rdkafka hides it.
 //! rdkafka panics on a header's name, or on an offset's metadata, that another program wrote in some other encoding.
 //! A record must never be able to stop the process, so both are read here as bytes. This is the one module of weir
 //! with `unsafe` in it; nothing but owned values leaves it.
@@ -7,7 +8,8 @@
 
 use std::ffi::CStr;
 use std::os::raw::{c_char, c_void};
-use std::ptr;
+use std::ptr::{self, NonNull};
+use std::time::Duration;
 
 use bytes::Bytes;
 use rdkafka::{
@@ -15,20 +17,33 @@ use rdkafka::{
     bindings::{
         rd_kafka_consumer_group_metadata, rd_kafka_consumer_group_metadata_destroy,
         rd_kafka_consumer_group_metadata_generation_id, rd_kafka_consumer_group_metadata_member_id,
-        rd_kafka_handle_mock_cluster, rd_kafka_header_get_all, rd_kafka_headers_t,
-        rd_kafka_message_headers, rd_kafka_mock_broker_add,
+        rd_kafka_consumer_group_metadata_t, rd_kafka_error_code, rd_kafka_error_destroy,
+        rd_kafka_error_is_fatal, rd_kafka_error_is_retriable, rd_kafka_error_string,
+        rd_kafka_error_txn_requires_abort, rd_kafka_handle_mock_cluster, rd_kafka_header_get_all,
+        rd_kafka_headers_t, rd_kafka_message_headers, rd_kafka_mock_broker_add,
         rd_kafka_mock_group_initial_rebalance_delay_ms, rd_kafka_resp_err_t,
+        rd_kafka_send_offsets_to_transaction,
     },
     client::{Client, ClientContext},
     error::RDKafkaErrorCode,
     message::BorrowedMessage,
 };
 
-/// Who this process is in its group at one moment.
+/// Who this process is in its group at one moment: what the broker checks a commit against.
+#[derive(Debug)]
+pub(crate) struct GroupMetadata(NonNull<rd_kafka_consumer_group_metadata_t>);
+
+// SAFETY: the object is a value of its own: nothing else points to it, and nothing in it belongs to a thread.
+unsafe impl Send for GroupMetadata {}
+
+/// Why a producer refused offsets.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Member {
-    pub(super) generation: i32,
-    pub(super) id: String,
+pub(crate) struct Refusal {
+    pub(crate) code: RDKafkaErrorCode,
+    pub(crate) reason: String,
+    pub(crate) is_fatal: bool,
+    pub(crate) is_retriable: bool,
+    pub(crate) requires_abort: bool,
 }
 
 /// One line of a list of partitions.
@@ -41,20 +56,65 @@ pub(crate) struct Line {
     pub(crate) error: Option<RDKafkaErrorCode>,
 }
 
-/// Returns the current membership of a consumer, usable or not.
-pub(super) fn member<C: ClientContext>(client: &Client<C>) -> Option<Member> {
-    // SAFETY: the client's pointer lives as long as `client`. The metadata object is ours until it is destroyed below,
-    // and the id, which it owns, is copied before that.
-    unsafe {
-        let metadata = rd_kafka_consumer_group_metadata(client.native_ptr());
-        if metadata.is_null() {
-            return None;
+impl GroupMetadata {
+    /// Returns the current membership of a consumer, usable or not.
+    pub(super) fn of<C: ClientContext>(client: &Client<C>) -> Option<Self> {
+        // SAFETY: the client's pointer lives as long as `client`. The object is ours until we destroy it.
+        NonNull::new(unsafe { rd_kafka_consumer_group_metadata(client.native_ptr()) }).map(Self)
+    }
+
+    pub(super) fn generation(&self) -> i32 {
+        // SAFETY: the object lives as long as `self`.
+        unsafe { rd_kafka_consumer_group_metadata_generation_id(self.0.as_ptr()) }
+    }
+
+    pub(super) fn has_member_id(&self) -> bool {
+        // SAFETY: the id belongs to the object, which lives as long as `self`, and ends with a NUL.
+        unsafe {
+            let id = rd_kafka_consumer_group_metadata_member_id(self.0.as_ptr());
+            !id.is_null() && *id != 0
         }
-        let generation = rd_kafka_consumer_group_metadata_generation_id(metadata);
-        let id = rd_kafka_consumer_group_metadata_member_id(metadata);
-        let id = if id.is_null() { String::new() } else { text(id) };
-        rd_kafka_consumer_group_metadata_destroy(metadata);
-        Some(Member { generation, id })
+    }
+}
+
+impl Drop for GroupMetadata {
+    fn drop(&mut self) {
+        // SAFETY: nobody else destroys it, and nothing that it owned was given away.
+        unsafe { rd_kafka_consumer_group_metadata_destroy(self.0.as_ptr()) }
+    }
+}
+
+/// Adds offsets to the open transaction, as the member that `group` says we are.
+///
+/// rdkafka's own call takes group metadata that hides its generation. Blocks, for at most `timeout`.
+pub(crate) fn send_offsets<C: ClientContext>(
+    producer: &Client<C>,
+    offsets: &TopicPartitionList,
+    group: &GroupMetadata,
+    timeout: Duration,
+) -> Result<(), Refusal> {
+    let timeout_ms = i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX);
+    // SAFETY: all three pointers live as long as the borrows. The error, when there is one, is ours; what it says is
+    // copied before it is destroyed.
+    unsafe {
+        let error = rd_kafka_send_offsets_to_transaction(
+            producer.native_ptr(),
+            offsets.ptr(),
+            group.0.as_ptr(),
+            timeout_ms,
+        );
+        if error.is_null() {
+            return Ok(());
+        }
+        let refusal = Refusal {
+            code: rd_kafka_error_code(error).into(),
+            reason: text(rd_kafka_error_string(error)),
+            is_fatal: rd_kafka_error_is_fatal(error) != 0,
+            is_retriable: rd_kafka_error_is_retriable(error) != 0,
+            requires_abort: rd_kafka_error_txn_requires_abort(error) != 0,
+        };
+        rd_kafka_error_destroy(error);
+        Err(refusal)
     }
 }
 

@@ -139,6 +139,10 @@ impl Reporter {
 
     pub(crate) fn error(&self, error: &KafkaError, reason: &str) {
         let code = error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Unknown);
+        // Reading a journal to its end is no trouble.
+        if code == RDKafkaErrorCode::PartitionEOF {
+            return;
+        }
         let kind = Kind::of(code);
         if code != RDKafkaErrorCode::AllBrokersDown {
             self.note(kind, reason);
@@ -242,17 +246,18 @@ fn rank(kind: Kind) -> u8 {
 /// Returns a reason without what changes from one attempt to the next: which of the broker's names and addresses was
 /// tried, after how long, and how many times before.
 pub(super) fn cleaned(reason: &str) -> String {
-    let reason = reason.split(" (after ").next().unwrap_or(reason);
-    let reason = match reason.split_once(": ") {
-        // "sasl_ssl://host:9093/bootstrap: …", "host:9092/1: …", "GroupCoordinator: …"
-        Some((from, rest)) if from.contains('/') || from == "GroupCoordinator" => rest,
-        Some(_) | None => reason,
-    };
-    let reason =
-        match reason.strip_prefix("Connect to ").and_then(|rest| rest.split_once(" failed: ")) {
-            Some((_, cause)) => cause,
-            None => reason,
-        };
+    let mut reason = reason.split(" (after ").next().unwrap_or(reason);
+    // "sasl_ssl://host:9093/bootstrap: …", "TxnCoordinator: host:9092: …"
+    while let Some((from, rest)) = reason.split_once(": ")
+        && !from.contains(' ')
+    {
+        reason = rest;
+    }
+    if let Some((_, cause)) =
+        reason.strip_prefix("Connect to ").and_then(|rest| rest.split_once(" failed: "))
+    {
+        reason = cause;
+    }
     reason.trim().trim_end_matches('.').to_owned()
 }
 

@@ -177,6 +177,17 @@ fn reasons_lose_what_changes_from_one_attempt_to_the_next() {
          state CONNECT)",
         "Failed to resolve 'kafka.invalid:9092': Name or service not known",
     );
+    check(
+        "TxnCoordinator: 127.0.0.1:9: Connect to ipv4#127.0.0.1:9 failed: Connection refused (after 0ms in state \
+         CONNECT)",
+        "Connection refused",
+    );
+    check(
+        "ssl://b:9093/1: SSL handshake failed: error:0A000086:SSL routines::certificate verify failed: broker \
+         certificate could not be verified (after 7ms in state SSL_HANDSHAKE)",
+        "SSL handshake failed: error:0A000086:SSL routines::certificate verify failed: broker certificate could not be \
+         verified",
+    );
     check("1/1 brokers are down", "1/1 brokers are down");
 }
 

@@ -59,19 +59,11 @@ impl BaseUrl {
     }
 
     pub(super) fn default_of_ollama() -> Self {
-        Self {
-            text: "http://localhost:11434".to_owned(),
-            reach: Reach::Local,
-            login: None,
-        }
+        Self { text: "http://localhost:11434".to_owned(), reach: Reach::Local, login: None }
     }
 
     pub(super) fn default_of_openai() -> Self {
-        Self {
-            text: "https://api.openai.com/v1".to_owned(),
-            reach: Reach::Encrypted,
-            login: None,
-        }
+        Self { text: "https://api.openai.com/v1".to_owned(), reach: Reach::Encrypted, login: None }
     }
 
     /// Reads a URL that has a scheme. The error is a fragment that follows the variable's name.
@@ -106,11 +98,7 @@ impl BaseUrl {
             false if is_loopback(&host) => Reach::Local,
             false => Reach::Open,
         };
-        Ok(Self {
-            text: url.as_str().trim_end_matches('/').to_owned(),
-            reach,
-            login,
-        })
+        Ok(Self { text: url.as_str().trim_end_matches('/').to_owned(), reach, login })
     }
 }
 
@@ -141,15 +129,9 @@ pub(super) fn ollama<'de, D: Deserializer<'de>>(input: D) -> Result<BaseUrl, D::
     // As the original's client: without a scheme the port is Ollama's, not HTTP's.
     let end = text.find(['/', '?', '#']).unwrap_or(text.len());
     let (authority, path) = text.split_at(end);
-    let host = authority
-        .rsplit_once('@')
-        .map_or(authority, |(_, host)| host);
+    let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
     let after_brackets = host.rsplit_once(']').map_or(host, |(_, rest)| rest);
-    let port = if after_brackets.contains(':') {
-        ""
-    } else {
-        ":11434"
-    };
+    let port = if after_brackets.contains(':') { "" } else { ":11434" };
     BaseUrl::parse(&format!("http://{authority}{port}{path}")).map_err(de::Error::custom)
 }
 

@@ -65,10 +65,7 @@ impl Deadlines {
 impl Clock {
     /// Starts now.
     pub(super) fn start(deadlines: Deadlines) -> Self {
-        Self {
-            begun: Instant::now(),
-            deadlines,
-        }
+        Self { begun: Instant::now(), deadlines }
     }
 
     /// Sends a request and waits for the head of the reply.
@@ -77,9 +74,7 @@ impl Clock {
         http: &reqwest::Client,
         request: reqwest::Request,
     ) -> Result<Response, Fault> {
-        self.within(Phase::FirstByte, http.execute(request))
-            .await?
-            .map_err(|e| self.unsent(&e))
+        self.within(Phase::FirstByte, http.execute(request)).await?.map_err(|e| self.unsent(&e))
     }
 
     /// Returns the next piece of a body.
@@ -88,9 +83,7 @@ impl Clock {
         phase: Phase,
         response: &mut Response,
     ) -> Result<Option<bytes::Bytes>, Fault> {
-        self.within(phase, response.chunk())
-            .await?
-            .map_err(|error| unread(&error))
+        self.within(phase, response.chunk()).await?.map_err(|error| unread(&error))
     }
 
     /// Lets something take no longer than its phase, nor the call longer than in all.
@@ -98,12 +91,7 @@ impl Clock {
     where
         F: Future,
     {
-        let Deadlines {
-            connect,
-            first_byte,
-            idle,
-            total,
-        } = self.deadlines;
+        let Deadlines { connect, first_byte, idle, total } = self.deadlines;
         let (limit, from) = match phase {
             Phase::Connect => (connect, self.begun),
             Phase::FirstByte => (first_byte, self.begun),
@@ -115,27 +103,15 @@ impl Clock {
         } else {
             (Phase::Total, total, self.begun + total)
         };
-        timeout_at(deadline, future)
-            .await
-            .map_err(|_| Fault::Timeout {
-                phase,
-                after: limit,
-            })
+        timeout_at(deadline, future).await.map_err(|_| Fault::Timeout { phase, after: limit })
     }
 
     /// Sorts the failure of a request that got no reply.
     fn unsent(&self, error: &reqwest::Error) -> Fault {
         match (error.is_connect() || error.is_dns(), error.is_timeout()) {
-            (true, true) => Fault::Timeout {
-                phase: Phase::Connect,
-                after: self.deadlines.connect,
-            },
-            (true, false) => Fault::Unreachable {
-                reason: root(error),
-            },
-            (false, _) => Fault::Reset {
-                reason: root(error),
-            },
+            (true, true) => Fault::Timeout { phase: Phase::Connect, after: self.deadlines.connect },
+            (true, false) => Fault::Unreachable { reason: root(error) },
+            (false, _) => Fault::Reset { reason: root(error) },
         }
     }
 }
@@ -155,11 +131,7 @@ pub(super) async fn exchange(
     let charset = charset(response.headers())?;
     let mut first_byte = None;
     loop {
-        let phase = if first_byte.is_none() {
-            Phase::FirstByte
-        } else {
-            Phase::Idle
-        };
+        let phase = if first_byte.is_none() { Phase::FirstByte } else { Phase::Idle };
         let chunk = if reader.is_done() {
             match timeout(AFTER_DONE, clock.chunk(Phase::Total, &mut response)).await {
                 Err(_) | Ok(Err(Fault::Timeout { .. })) => None,
@@ -173,11 +145,7 @@ pub(super) async fn exchange(
         reader.push(&charset.decode(&bytes))?;
     }
     let total = clock.begun.elapsed();
-    Ok(Exchange {
-        draft: reader.finish()?,
-        first_byte: first_byte.unwrap_or(total),
-        total,
-    })
+    Ok(Exchange { draft: reader.finish()?, first_byte: first_byte.unwrap_or(total), total })
 }
 
 /// Reads as much of a body as `max` allows.
@@ -190,10 +158,7 @@ pub(super) async fn read(
     while let Some(bytes) = clock.chunk(Phase::Idle, response).await? {
         body.extend_from_slice(&bytes);
         if body.len() > max {
-            return Err(Fault::TooLarge {
-                what: "body",
-                limit: max,
-            });
+            return Err(Fault::TooLarge { what: "body", limit: max });
         }
     }
     Ok(body)
@@ -201,9 +166,7 @@ pub(super) async fn read(
 
 /// Returns what a status other than success means. A body that can't be read leaves the status to speak.
 pub(super) async fn refuse(clock: &Clock, mut response: Response) -> Fault {
-    let body = read(clock, &mut response, REFUSAL_MAX)
-        .await
-        .unwrap_or_default();
+    let body = read(clock, &mut response, REFUSAL_MAX).await.unwrap_or_default();
     let headers = response.headers();
     let after = header(headers, &RETRY_AFTER)
         .and_then(|value| refusal::retry_after(value, SystemTime::now()));
@@ -226,9 +189,7 @@ fn charset(headers: &HeaderMap) -> Result<Charset, Fault> {
             return Err(Fault::BadOutput { reason });
         }
     }
-    Ok(Charset::of(
-        header(headers, &CONTENT_TYPE).unwrap_or_default(),
-    ))
+    Ok(Charset::of(header(headers, &CONTENT_TYPE).unwrap_or_default()))
 }
 
 fn header<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
@@ -258,9 +219,7 @@ fn unread(error: &reqwest::Error) -> Fault {
 
 /// Returns the innermost cause in its own words: the outer ones name the URL or say nothing.
 pub(super) fn root(error: &reqwest::Error) -> String {
-    causes(error)
-        .last()
-        .map_or_else(|| "request failed".to_owned(), ToString::to_string)
+    causes(error).last().map_or_else(|| "request failed".to_owned(), ToString::to_string)
 }
 
 /// Returns what an error rests on, the outermost first.

@@ -65,15 +65,10 @@ impl Client {
             Provider::OpenAi => openai::MODELS,
         };
         let clock = self.clock();
-        let sent = clock
-            .send(self.http(), self.request(Method::GET, path))
-            .await;
+        let sent = clock.send(self.http(), self.request(Method::GET, path)).await;
         let mut response = sent.map_err(|fault| self.fail(fault))?;
         // Read to its end, so that the connection can be used again; what it says doesn't matter.
-        call::read(&clock, &mut response, BODY_MAX)
-            .await
-            .map(drop)
-            .unwrap_or_default();
+        call::read(&clock, &mut response, BODY_MAX).await.map(drop).unwrap_or_default();
         Ok(())
     }
 
@@ -86,11 +81,7 @@ impl Client {
             Err(Fault::ModelMissing { .. }) => None,
             Err(fault) => return Err(fault),
         };
-        let presence = if shown.is_some() {
-            Presence::Present
-        } else {
-            Presence::Missing
-        };
+        let presence = if shown.is_some() { Presence::Present } else { Presence::Missing };
         let context_length = match shown {
             Some(shown) => understand::<Shown>(&shown)?.context_length(),
             None => None,
@@ -162,9 +153,8 @@ fn understand<'a, T>(body: &'a [u8]) -> Result<T, Fault>
 where
     T: Deserialize<'a>,
 {
-    serde_json::from_slice(body).map_err(|error| Fault::BadOutput {
-        reason: format!("a description: {error}"),
-    })
+    serde_json::from_slice(body)
+        .map_err(|error| Fault::BadOutput { reason: format!("a description: {error}") })
 }
 
 #[derive(Deserialize)]
@@ -191,10 +181,8 @@ struct Entry {
 impl Shown {
     /// Returns the length under whatever name the model's architecture gives it.
     fn context_length(&self) -> Option<u64> {
-        let mut lengths = self
-            .model_info
-            .iter()
-            .filter(|(name, _)| name.ends_with(".context_length"));
+        let mut lengths =
+            self.model_info.iter().filter(|(name, _)| name.ends_with(".context_length"));
         lengths.next().and_then(|(_, length)| length.as_u64())
     }
 }

@@ -106,22 +106,15 @@ impl Client {
     /// When the key is no header, or TLS can't be set up for an `https` endpoint.
     pub fn new(config: &Config, observer: Observer) -> Result<Self, SetupError> {
         let (base, key, model) = match config.provider {
-            Provider::Ollama => (
-                &config.ollama.base_url,
-                &config.ollama.api_key,
-                &config.ollama.model,
-            ),
-            Provider::OpenAi => (
-                &config.openai.base_url,
-                &config.openai.api_key,
-                &config.openai.model,
-            ),
+            Provider::Ollama => {
+                (&config.ollama.base_url, &config.ollama.api_key, &config.ollama.model)
+            }
+            Provider::OpenAi => {
+                (&config.openai.base_url, &config.openai.api_key, &config.openai.model)
+            }
         };
         let endpoint = Endpoint::new(base, key.as_ref())?;
-        let permits = config
-            .ollama
-            .max_concurrency
-            .clamp(1, Semaphore::MAX_PERMITS);
+        let permits = config.ollama.max_concurrency.clamp(1, Semaphore::MAX_PERMITS);
         Ok(Self(Arc::new(Inner {
             http: http(&endpoint, config, permits)?,
             endpoint,
@@ -183,22 +176,13 @@ impl Client {
         let mut running = Running::begin(&self.0);
         let exchanged = self.exchange(&request).await;
         running.end(exchanged.as_ref());
-        let Exchange {
-            draft,
-            first_byte,
-            total,
-        } = exchanged.map_err(|fault| self.fail(fault))?;
+        let Exchange { draft, first_byte, total } = exchanged.map_err(|fault| self.fail(fault))?;
         Ok(Answer {
             text: draft.text,
             model: Arc::clone(&self.0.model),
             usage: draft.usage,
             done_reason: draft.done_reason,
-            timings: Timings {
-                queued,
-                first_byte,
-                total,
-                server: draft.server,
-            },
+            timings: Timings { queued, first_byte, total, server: draft.server },
         })
     }
 
@@ -223,15 +207,7 @@ impl Client {
     }
 
     async fn exchange(&self, request: &Request<'_>) -> Result<Exchange, Fault> {
-        let Inner {
-            http,
-            provider,
-            model,
-            temperature,
-            bounds,
-            deadlines,
-            ..
-        } = &*self.0;
+        let Inner { http, provider, model, temperature, bounds, deadlines, .. } = &*self.0;
         let (path, body, reader, accept) = match provider {
             Provider::Ollama => (
                 ollama::GENERATE,
@@ -247,10 +223,8 @@ impl Client {
             ),
         };
         let mut post = self.request(Method::POST, path);
-        post.headers_mut()
-            .insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        post.headers_mut()
-            .insert(ACCEPT, HeaderValue::from_static(accept));
+        post.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        post.headers_mut().insert(ACCEPT, HeaderValue::from_static(accept));
         *post.body_mut() = Some(body.into());
         call::exchange(http, post, reader, *deadlines).await
     }
@@ -332,11 +306,7 @@ struct Running<'a> {
 impl<'a> Running<'a> {
     fn begin(inner: &'a Inner) -> Self {
         (inner.observer)(&Observation::Began);
-        Self {
-            inner,
-            begun: Instant::now(),
-            ended: false,
-        }
+        Self { inner, begun: Instant::now(), ended: false }
     }
 
     fn end(&mut self, outcome: Result<&Exchange, &Fault>) {
@@ -356,14 +326,7 @@ impl<'a> Running<'a> {
         let provider = self.inner.provider.as_str();
         let model = &*self.inner.model;
         let total = self.begun.elapsed();
-        let report = CallReport {
-            provider,
-            model,
-            outcome,
-            total,
-            first_byte,
-            usage,
-        };
+        let report = CallReport { provider, model, outcome, total, first_byte, usage };
         (self.inner.observer)(&Observation::Ended(report));
     }
 }

@@ -47,25 +47,18 @@ impl Endpoint {
                 let header = format!("Basic {encoded}");
                 (Some(header), vec![login.password.clone(), encoded.into()])
             }
-            (None, Some(key)) => (
-                Some(format!("Bearer {}", key.expose_secret())),
-                vec![key.clone()],
-            ),
+            (None, Some(key)) => {
+                (Some(format!("Bearer {}", key.expose_secret())), vec![key.clone()])
+            }
             (None, None) => (None, Vec::new()),
         };
         let credentials = credentials.map(HeaderValue::try_from).transpose();
-        let mut credentials = credentials.map_err(|_| SetupError::Key {
-            endpoint: Arc::clone(&label),
-        })?;
+        let mut credentials =
+            credentials.map_err(|_| SetupError::Key { endpoint: Arc::clone(&label) })?;
         if let Some(header) = &mut credentials {
             header.set_sensitive(true);
         }
-        Ok(Self {
-            label,
-            base: url,
-            credentials,
-            secrets,
-        })
+        Ok(Self { label, base: url, credentials, secrets })
     }
 
     /// Returns the base URL as it may be shown.
@@ -100,23 +93,14 @@ impl Endpoint {
     pub(super) fn fail(&self, fault: Fault) -> Error {
         // In this order: half a secret at the cut would not be recognised.
         let fault = fault.map_text(|text| shorten(self.redact(text)));
-        Error {
-            endpoint: Arc::clone(&self.label),
-            fault,
-        }
+        Error { endpoint: Arc::clone(&self.label), fault }
     }
 
     fn redact(&self, text: String) -> String {
         let secrets = self.secrets.iter().map(|secret| secret.expose_secret());
-        secrets
-            .filter(|secret| secret.len() >= SECRET_MIN)
-            .fold(text, |text, secret| {
-                if text.contains(secret) {
-                    text.replace(secret, REDACTED)
-                } else {
-                    text
-                }
-            })
+        secrets.filter(|secret| secret.len() >= SECRET_MIN).fold(text, |text, secret| {
+            if text.contains(secret) { text.replace(secret, REDACTED) } else { text }
+        })
     }
 }
 

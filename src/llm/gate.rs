@@ -17,10 +17,7 @@ pub(super) struct Gate {
 impl Gate {
     /// Makes an open gate that can be shut until `patience` from now.
     pub(super) fn new(patience: Duration) -> Self {
-        Self {
-            open: watch::Sender::new(true),
-            opens: Instant::now() + patience,
-        }
+        Self { open: watch::Sender::new(true), opens: Instant::now() + patience }
     }
 
     /// Shuts the gate. Whoever does must open it.
@@ -30,8 +27,7 @@ impl Gate {
 
     /// Opens the gate.
     pub(super) fn open(&self) {
-        self.open
-            .send_if_modified(|open| !std::mem::replace(open, true));
+        self.open.send_if_modified(|open| !std::mem::replace(open, true));
     }
 
     /// Returns whether a call has to wait.

@@ -78,13 +78,11 @@ pub(super) fn append(value: &RawValue, text: &mut String) -> Result<(), serde_js
         return Ok(());
     }
     let whole = text.len();
-    serde_json::Deserializer::from_str(value.get())
-        .deserialize_str(Append(text))
-        .or_else(|_| {
-            text.truncate(whole);
-            let mended = mend(value.get().as_bytes());
-            serde_json::Deserializer::from_str(&mended).deserialize_str(Append(text))
-        })
+    serde_json::Deserializer::from_str(value.get()).deserialize_str(Append(text)).or_else(|_| {
+        text.truncate(whole);
+        let mended = mend(value.get().as_bytes());
+        serde_json::Deserializer::from_str(&mended).deserialize_str(Append(text))
+    })
 }
 
 /// Returns whether a field says that something is there, as a dynamic language would: `error` may be null or empty.
@@ -101,10 +99,7 @@ pub(super) fn count(value: &RawValue) -> Option<u64> {
 
 /// Returns the words of a server on one line.
 pub(super) fn quote(text: &str) -> String {
-    text.trim()
-        .chars()
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .collect()
+    text.trim().chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
 struct Append<'a>(&'a mut String);

@@ -18,12 +18,7 @@ pub(super) struct Lines {
 impl Lines {
     /// Takes lines of at most `max` bytes.
     pub(super) fn new(max: usize) -> Self {
-        Self {
-            held: Vec::new(),
-            max,
-            started: false,
-            after_cr: false,
-        }
+        Self { held: Vec::new(), max, started: false, after_cr: false }
     }
 
     /// Takes the next bytes and hands every line that they finish to `line`, without its end.
@@ -71,10 +66,7 @@ impl Lines {
 
     fn check(&self, length: usize) -> Result<(), Fault> {
         if length > self.max {
-            return Err(Fault::TooLarge {
-                what: "line",
-                limit: self.max,
-            });
+            return Err(Fault::TooLarge { what: "line", limit: self.max });
         }
         Ok(())
     }

@@ -79,10 +79,7 @@ impl Reader {
             done: false,
             overflowed: false,
         };
-        Self {
-            lines: Lines::new(bounds.line),
-            state,
-        }
+        Self { lines: Lines::new(bounds.line), state }
     }
 
     pub(super) fn push(&mut self, bytes: &[u8]) -> Result<(), Fault> {
@@ -103,13 +100,7 @@ impl Reader {
             }
             Err(unread) => return Err(unread.into_fault()),
         }
-        let State {
-            draft,
-            answered,
-            done,
-            overflowed,
-            ..
-        } = self.state;
+        let State { draft, answered, done, overflowed, .. } = self.state;
         if !answered {
             return Err(truncated("the body is empty"));
         }
@@ -167,10 +158,7 @@ impl State {
         let time = |field| count(field).map(Duration::from_nanos).unwrap_or_default();
         let (input, output) = (count(line.prompt_eval_count), count(line.eval_count));
         let mut reason = String::new();
-        if line
-            .done_reason
-            .is_some_and(|word| json::append(word, &mut reason).is_ok())
-        {
+        if line.done_reason.is_some_and(|word| json::append(word, &mut reason).is_ok()) {
             self.draft.done_reason = DoneReason::of(&reason);
         }
         self.overflowed =
@@ -196,18 +184,16 @@ enum Unread {
 impl Unread {
     fn into_fault(self) -> Fault {
         match self {
-            Self::Json(error) => Fault::BadOutput {
-                reason: format!("a line of the stream: {error}"),
-            },
+            Self::Json(error) => {
+                Fault::BadOutput { reason: format!("a line of the stream: {error}") }
+            }
             Self::Fault(fault) => fault,
         }
     }
 }
 
 fn truncated(reason: &str) -> Fault {
-    Fault::Truncated {
-        reason: reason.to_owned(),
-    }
+    Fault::Truncated { reason: reason.to_owned() }
 }
 
 /// The fields of a line that are looked at, each as it stands: a server that gets one wrong that doesn't matter is

@@ -24,22 +24,14 @@ const MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// Returns the body of a request.
 pub(super) fn body(model: &str, temperature: f64, request: &Request<'_>) -> Vec<u8> {
-    let system = request.system.map(|content| Message {
-        role: "system",
-        content,
-    });
-    let user = Message {
-        role: "user",
-        content: request.prompt,
-    };
+    let system = request.system.map(|content| Message { role: "system", content });
+    let user = Message { role: "user", content: request.prompt };
     // Strings and a number: nothing in it can fail to be written.
     serde_json::to_vec(&Completion {
         model,
         messages: system.into_iter().chain([user]).collect(),
         stream: true,
-        stream_options: StreamOptions {
-            include_usage: true,
-        },
+        stream_options: StreamOptions { include_usage: true },
         temperature,
     })
     .unwrap_or_default()
@@ -100,11 +92,7 @@ impl Reader {
             answered: false,
             done: false,
         };
-        Self {
-            lines: Lines::new(bounds.line),
-            form: Form::Unknown(Vec::new()),
-            state,
-        }
+        Self { lines: Lines::new(bounds.line), form: Form::Unknown(Vec::new()), state }
     }
 
     pub(super) fn push(&mut self, bytes: &[u8]) -> Result<(), Fault> {
@@ -113,10 +101,7 @@ impl Reader {
             Form::Unknown(begin) => {
                 begin.extend_from_slice(bytes.trim_ascii_start());
                 let begin = std::mem::take(begin);
-                let text = begin
-                    .strip_prefix(MARK)
-                    .unwrap_or(&begin)
-                    .trim_ascii_start();
+                let text = begin.strip_prefix(MARK).unwrap_or(&begin).trim_ascii_start();
                 *form = match text.first() {
                     None => return Ok(()),
                     Some(b'{') => Form::Whole(Vec::new()),
@@ -132,10 +117,7 @@ impl Reader {
             Form::Whole(body) => {
                 body.extend_from_slice(bytes);
                 if body.len() > state.bounds.line {
-                    return Err(Fault::TooLarge {
-                        what: "body",
-                        limit: state.bounds.line,
-                    });
+                    return Err(Fault::TooLarge { what: "body", limit: state.bounds.line });
                 }
                 Ok(())
             }
@@ -154,25 +136,16 @@ impl Reader {
                 if END.starts_with(&rest) && !rest.is_empty() && rest.len() < END.len() {
                     return Err(truncated("the stream ends in the middle of a line"));
                 }
-                self.state
-                    .line(&rest)
-                    .and_then(|()| self.state.dispatch(Ended::Body))?;
+                self.state.line(&rest).and_then(|()| self.state.dispatch(Ended::Body))?;
             }
             Form::Whole(body) => self.state.take(&body, Ended::Body)?,
         }
-        let State {
-            draft,
-            answered,
-            done,
-            ..
-        } = self.state;
+        let State { draft, answered, done, .. } = self.state;
         if !answered {
             return Err(truncated("the body is empty"));
         }
         if !done {
-            return Err(truncated(
-                "the stream ends without `finish_reason` or `[DONE]`",
-            ));
+            return Err(truncated("the stream ends without `finish_reason` or `[DONE]`"));
         }
         Ok(draft)
     }
@@ -191,10 +164,7 @@ impl State {
         if line.is_empty() {
             return self.dispatch(Ended::Blank);
         }
-        let colon = line
-            .iter()
-            .position(|byte| *byte == b':')
-            .unwrap_or(line.len());
+        let colon = line.iter().position(|byte| *byte == b':').unwrap_or(line.len());
         let (name, value) = line.split_at(colon);
         match name {
             b"data" => {
@@ -202,22 +172,16 @@ impl State {
                 if !self.event.is_empty() {
                     self.event.push(b'\n');
                 }
-                self.event
-                    .extend_from_slice(value.strip_prefix(b" ").unwrap_or(value));
+                self.event.extend_from_slice(value.strip_prefix(b" ").unwrap_or(value));
                 if self.event.len() > self.bounds.line {
-                    return Err(Fault::TooLarge {
-                        what: "event",
-                        limit: self.bounds.line,
-                    });
+                    return Err(Fault::TooLarge { what: "event", limit: self.bounds.line });
                 }
                 Ok(())
             }
             b"" | b"event" | b"id" | b"retry" => Ok(()),
             _ => {
                 let quoted = json::quote(&String::from_utf8_lossy(line));
-                Err(Fault::BadOutput {
-                    reason: format!("no event stream: {quoted}"),
-                })
+                Err(Fault::BadOutput { reason: format!("no event stream: {quoted}") })
             }
         }
     }
@@ -252,26 +216,16 @@ impl State {
         }
         let (late, length) = (self.done, self.draft.text.len());
         let choices = chunk.choices.unwrap_or_default();
-        for choice in choices
-            .iter()
-            .filter(|choice| choice.index.unwrap_or_default() == 0)
-        {
-            self.choose(choice)
-                .map_err(|error| not_understood(&error))?;
+        for choice in choices.iter().filter(|choice| choice.index.unwrap_or_default() == 0) {
+            self.choose(choice).map_err(|error| not_understood(&error))?;
         }
         if late {
             self.draft.text.truncate(length);
         }
         if let Some(usage) = chunk.usage {
             self.draft.usage = Some(Usage {
-                input_tokens: usage
-                    .prompt_tokens
-                    .and_then(json::count)
-                    .unwrap_or_default(),
-                output_tokens: usage
-                    .completion_tokens
-                    .and_then(json::count)
-                    .unwrap_or_default(),
+                input_tokens: usage.prompt_tokens.and_then(json::count).unwrap_or_default(),
+                output_tokens: usage.completion_tokens.and_then(json::count).unwrap_or_default(),
             });
         }
         self.draft.check(self.bounds)
@@ -295,15 +249,11 @@ impl State {
 }
 
 fn truncated(reason: &str) -> Fault {
-    Fault::Truncated {
-        reason: reason.to_owned(),
-    }
+    Fault::Truncated { reason: reason.to_owned() }
 }
 
 fn not_understood(error: &serde_json::Error) -> Fault {
-    Fault::BadOutput {
-        reason: format!("a chat completion: {error}"),
-    }
+    Fault::BadOutput { reason: format!("a chat completion: {error}") }
 }
 
 #[derive(Deserialize)]

@@ -78,10 +78,7 @@ impl Draft {
     /// Refuses a text that has grown too long.
     pub(super) fn check(&self, bounds: Bounds) -> Result<(), Fault> {
         if self.text.len() > bounds.answer {
-            return Err(Fault::TooLarge {
-                what: "answer",
-                limit: bounds.answer,
-            });
+            return Err(Fault::TooLarge { what: "answer", limit: bounds.answer });
         }
         Ok(())
     }
@@ -92,9 +89,7 @@ impl Charset {
     pub(super) fn of(content_type: &str) -> Self {
         let charset = content_type.split(';').skip(1).find_map(|parameter| {
             let (name, value) = parameter.split_once('=')?;
-            name.trim()
-                .eq_ignore_ascii_case("charset")
-                .then(|| value.trim().trim_matches('"'))
+            name.trim().eq_ignore_ascii_case("charset").then(|| value.trim().trim_matches('"'))
         });
         let latin = ["iso-8859-1", "latin-1", "latin1"];
         match charset {

@@ -46,25 +46,15 @@ struct Words {
 impl Refusal<'_> {
     /// Returns what went wrong.
     pub(super) fn fault(self) -> Fault {
-        let Self {
-            status,
-            after,
-            location,
-            body,
-        } = self;
+        let Self { status, after, location, body } = self;
         let words = Words::of_body(body);
         if words.tell_overflow() && matches!(status, 400 | 413 | 422 | 500) {
-            return Fault::ContextOverflow {
-                message: words.message,
-            };
+            return Fault::ContextOverflow { message: words.message };
         }
         let about_model = words.api && words.name_a_model();
         let message = words.or_status(status);
         match status {
-            300..=399 => Fault::Redirected {
-                status,
-                to: location.unwrap_or("nowhere").to_owned(),
-            },
+            300..=399 => Fault::Redirected { status, to: location.unwrap_or("nowhere").to_owned() },
             401 | 403 | 407 => Fault::Unauthorized { status, message },
             404 if about_model => Fault::ModelMissing { message },
             404 | 405 => Fault::WrongUrl { status, message },
@@ -72,11 +62,7 @@ impl Refusal<'_> {
             503 | 529 => Fault::Overloaded { after, message },
             500 if is_callers(&message) => Fault::InvalidRequest { status, message },
             501 => Fault::InvalidRequest { status, message },
-            408 | 425 | 500.. => Fault::ServerError {
-                status,
-                after,
-                message,
-            },
+            408 | 425 | 500.. => Fault::ServerError { status, after, message },
             _ => Fault::InvalidRequest { status, message },
         }
     }
@@ -86,22 +72,13 @@ impl Refusal<'_> {
 pub(super) fn in_stream(error: &RawValue) -> Fault {
     let words = Words::of_error(error);
     if words.tell_overflow() {
-        return Fault::ContextOverflow {
-            message: words.message,
-        };
+        return Fault::ContextOverflow { message: words.message };
     }
     let message = words.or_status(IN_STREAM);
     if is_callers(&message) {
-        Fault::InvalidRequest {
-            status: IN_STREAM,
-            message,
-        }
+        Fault::InvalidRequest { status: IN_STREAM, message }
     } else {
-        Fault::ServerError {
-            status: IN_STREAM,
-            after: None,
-            message,
-        }
+        Fault::ServerError { status: IN_STREAM, after: None, message }
     }
 }
 
@@ -112,10 +89,7 @@ pub(super) fn retry_after(value: &str, now: SystemTime) -> Option<Duration> {
         // More digits than a number takes mean the maximum all the same.
         Duration::from_secs(value.parse().unwrap_or(u64::MAX))
     } else {
-        let date = DateTimeParser::new()
-            .relaxed_weekday(true)
-            .parse_timestamp(value)
-            .ok()?;
+        let date = DateTimeParser::new().relaxed_weekday(true).parse_timestamp(value).ok()?;
         let now = Timestamp::try_from(now).ok()?;
         Duration::try_from(date.duration_since(now)).unwrap_or_default()
     };
@@ -125,9 +99,7 @@ pub(super) fn retry_after(value: &str, now: SystemTime) -> Option<Duration> {
 /// Returns whether Ollama's 500 is the caller's mistake: no server and no time would do better.
 fn is_callers(message: &str) -> bool {
     let beginnings = ["option \"", "invalid format", "invalid JSON schema"];
-    beginnings
-        .iter()
-        .any(|beginning| message.starts_with(beginning))
+    beginnings.iter().any(|beginning| message.starts_with(beginning))
         || message.contains("missing data required for image input")
 }
 
@@ -140,46 +112,29 @@ impl Words {
                 Some(_) => format!("a page of {} bytes", body.len()),
                 None => json::quote(text),
             };
-            return Self {
-                message,
-                ..Self::default()
-            };
+            return Self { message, ..Self::default() };
         };
         match (page.error, page.message.or(page.detail)) {
-            (Some(error), _) => Self {
-                api: true,
-                ..Self::of_error(error)
-            },
+            (Some(error), _) => Self { api: true, ..Self::of_error(error) },
             // vLLM and others write the error flat.
             (None, Some(message)) => {
-                let api = page
-                    .object
-                    .is_some_and(|object| object.get() == "\"error\"");
+                let api = page.object.is_some_and(|object| object.get() == "\"error\"");
                 Self {
                     message: plain(message),
                     code: page.code.map(plain).unwrap_or_default(),
                     api,
                 }
             }
-            (None, None) => Self {
-                message: json::quote(text),
-                ..Self::default()
-            },
+            (None, None) => Self { message: json::quote(text), ..Self::default() },
         }
     }
 
     fn of_error(error: &RawValue) -> Self {
         let Ok(detail) = serde_json::from_str::<Page<'_>>(error.get()) else {
-            return Self {
-                message: plain(error),
-                ..Self::default()
-            };
+            return Self { message: plain(error), ..Self::default() };
         };
         // Some repeat the status as the code; then the type is what tells.
-        let code = detail
-            .code
-            .filter(|code| code.get().starts_with('"'))
-            .or(detail.kind);
+        let code = detail.code.filter(|code| code.get().starts_with('"')).or(detail.kind);
         Self {
             message: detail.message.map_or_else(|| plain(error), plain),
             code: code.map(plain).unwrap_or_default(),
@@ -189,17 +144,9 @@ impl Words {
 
     fn tell_overflow(&self) -> bool {
         let message = self.message.to_ascii_lowercase();
-        let phrases = [
-            "context length",
-            "context size",
-            "maximum context",
-            "context window",
-        ];
+        let phrases = ["context length", "context size", "maximum context", "context window"];
         phrases.iter().any(|phrase| message.contains(phrase))
-            || matches!(
-                &*self.code,
-                "context_length_exceeded" | "exceed_context_size_error"
-            )
+            || matches!(&*self.code, "context_length_exceeded" | "exceed_context_size_error")
     }
 
     fn name_a_model(&self) -> bool {

@@ -31,21 +31,15 @@ impl Scripted {
     where
         F: Fn(&Request<'_>) -> Result<String, Error> + Send + Sync + 'static,
     {
-        Self {
-            reply: Arc::new(reply),
-            latency: Duration::ZERO,
-        }
+        Self { reply: Arc::new(reply), latency: Duration::ZERO }
     }
 
     /// Answers every question with a text that says, before anything else, that no model was asked.
     #[must_use]
     pub fn labelled() -> Self {
         Self::new(|request| {
-            let line = request
-                .prompt
-                .lines()
-                .find(|line| !line.trim().is_empty())
-                .unwrap_or_default();
+            let line =
+                request.prompt.lines().find(|line| !line.trim().is_empty()).unwrap_or_default();
             let excerpt: String = line.chars().take(EXCERPT_MAX).collect();
             Ok(format!(
                 "{LABEL} The question was {} bytes long and began: {excerpt}",
@@ -68,10 +62,7 @@ impl Scripted {
         let words = |text: &str| text.split_whitespace().count() as u64;
         Ok(Answer {
             model: "scripted".into(),
-            usage: Some(Usage {
-                input_tokens: words(request.prompt),
-                output_tokens: words(&text),
-            }),
+            usage: Some(Usage { input_tokens: words(request.prompt), output_tokens: words(&text) }),
             done_reason: DoneReason::Stop,
             timings: Timings {
                 first_byte: self.latency,
@@ -91,8 +82,6 @@ impl ChatModel for Scripted {
 
 impl fmt::Debug for Scripted {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Scripted")
-            .field("latency", &self.latency)
-            .finish_non_exhaustive()
+        f.debug_struct("Scripted").field("latency", &self.latency).finish_non_exhaustive()
     }
 }

@@ -81,10 +81,14 @@ impl Queue {
     pub fn take(&mut self, size: Size) -> Load {
         let mut load = Load::default();
         let mut room = Room { records: size.records_max, bytes: size.bytes_max, first: true };
-        while let Some(entry) = self.entries.pop_front_if(|entry| room.admits(std::slice::from_ref(&entry.record))) {
+        while let Some(entry) =
+            self.entries.pop_front_if(|entry| room.admits(std::slice::from_ref(&entry.record)))
+        {
             load.entries.push(entry);
         }
-        while let Some(settlement) = self.settlements.pop_front_if(|settlement| room.admits(&settlement.records)) {
+        while let Some(settlement) =
+            self.settlements.pop_front_if(|settlement| room.admits(&settlement.records))
+        {
             load.settlements.push(settlement);
         }
         load
@@ -168,7 +172,10 @@ mod tests {
     fn a_load_ends_at_the_limit_of_records_or_of_bytes() {
         let sizes = [10, 10, 10, 10];
 
-        assert_eq!(offsets(&queue(&sizes).take(Size { records_max: 3, bytes_max: 1000 })), [0, 1, 2]);
+        assert_eq!(
+            offsets(&queue(&sizes).take(Size { records_max: 3, bytes_max: 1000 })),
+            [0, 1, 2]
+        );
         assert_eq!(offsets(&queue(&sizes).take(Size { records_max: 9, bytes_max: 20 })), [0, 1]);
     }
 

@@ -117,7 +117,9 @@ impl Publisher for MemoryLog {
                     Commit::Applied { journal: Vec::new() }
                 }
                 Some(Fault::NotAMember) => Commit::NotAMember,
-                Some(Fault::Abort) => Commit::Aborted { error: Error::Replaced { reason: "test".into() } },
+                Some(Fault::Abort) => {
+                    Commit::Aborted { error: Error::Replaced { reason: "test".into() } }
+                }
                 Some(Fault::Held) => {
                     log.0.released.notified().await;
                     Commit::Applied { journal: log.apply(batch) }

@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use rdkafka::{
     TopicPartitionList,
-    consumer::ConsumerGroupMetadata,
     error::{KafkaError, RDKafkaErrorCode},
     message::{Header, OwnedHeaders},
     producer::{BaseRecord, Producer as _, ThreadedProducer},
@@ -19,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
 use crate::{
-    kafka::{Config, Kind},
+    kafka::{self, Config, GroupMetadata, Kind, Refusal, send_offsets},
     record::Offset,
 };
 
@@ -39,7 +38,7 @@ pub(super) struct Transaction<'a> {
     pub(super) config: &'a Config,
     pub(super) records: &'a [Outgoing],
     pub(super) offsets: &'a TopicPartitionList,
-    pub(super) group: &'a ConsumerGroupMetadata,
+    pub(super) group: &'a GroupMetadata,
     /// Ends the waiting for an answer that may never come.
     pub(super) abandon: &'a CancellationToken,
 }
@@ -67,7 +66,9 @@ impl Transaction<'_> {
     /// Runs it, and returns where its journal records lie: by their index among the records.
     pub(super) fn run(&self) -> Result<Vec<(usize, Offset)>, Failure> {
         let began = Instant::now();
-        self.producer.begin_transaction().map_err(|error| self.fail("begin", &error))?;
+        self.producer
+            .begin_transaction()
+            .map_err(|error| self.fail("begin", &self.judge(error)))?;
         let offsets = deliver(
             self.producer,
             self.config,
@@ -83,41 +84,39 @@ impl Transaction<'_> {
     fn send_offsets(&self, deadline: Instant) -> Result<(), Failure> {
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
-            let sent = self.producer.send_offsets_to_transaction(
-                self.offsets,
-                self.group,
-                left.clamp(Duration::from_millis(100), CALL),
-            );
-            let Err(error) = sent else { return Ok(()) };
+            let timeout = left.clamp(Duration::from_millis(100), CALL);
+            let sent = send_offsets(self.producer.client(), self.offsets, self.group, timeout);
+            let Err(refusal) = sent else { return Ok(()) };
+            let judged = self.judge_refusal(&refusal);
             // The same list again, whatever became of the first call: the broker takes it as one.
-            let again = self.judge(&error) == Judgement::Again && !left.is_zero();
+            let again = judged.0 == Judgement::Again && !left.is_zero();
             if !again || self.abandon.is_cancelled() {
-                return Err(self.fail("send offsets", &error));
+                return Err(self.fail("send offsets", &judged));
             }
-            debug!(%error, "sending offsets again");
+            debug!(error = %judged.1, "sending offsets again");
         }
     }
 
     fn commit(&self) -> Result<(), Failure> {
         loop {
             let Err(error) = self.producer.commit_transaction(CALL) else { return Ok(()) };
-            match self.judge(&error) {
-                // Resumes the same commit; the broker may well have done it already.
-                Judgement::Again if self.abandon.is_cancelled() => return Err(Failure::Abandoned),
-                Judgement::Again => debug!(%error, "resuming the commit"),
-                Judgement::Abort => return Err(self.fail("commit", &error)),
-                Judgement::GiveUp => {
-                    let (told, kind) = describe("commit", &error);
-                    return Err(self.broken(told, kind));
-                }
+            let judged = self.judge(error);
+            // Resumes the same commit; the broker may well have done it already.
+            if judged.0 != Judgement::Again {
+                return Err(self.fail("commit", &judged));
             }
+            if self.abandon.is_cancelled() {
+                return Err(Failure::Abandoned);
+            }
+            debug!(error = %judged.1, "resuming the commit");
         }
     }
 
     /// Turns a step's error into a failure, aborting the transaction where it can be.
-    fn fail(&self, step: &str, error: &KafkaError) -> Failure {
-        let (told, kind) = describe(step, error);
-        match self.judge(error) {
+    fn fail(&self, step: &str, (judgement, error): &(Judgement, kafka::Error)) -> Failure {
+        let kind = error.kind;
+        let told = Error::of(kind, error.clone().during(step).reason);
+        match judgement {
             Judgement::GiveUp => self.broken(told, kind),
             Judgement::Again | Judgement::Abort => self.abort(told, kind),
         }
@@ -133,14 +132,16 @@ impl Transaction<'_> {
             let Err(error) = self.producer.abort_transaction(CALL) else {
                 return Failure::Aborted { error: told, kind };
             };
-            match self.judge(&error) {
-                Judgement::Again if self.abandon.is_cancelled() => return Failure::Abandoned,
-                Judgement::Again => debug!(%error, "aborting again"),
-                Judgement::Abort | Judgement::GiveUp => {
-                    let (told, kind) = describe(&format!("abort after: {told}"), &error);
-                    return self.broken(told, kind);
-                }
+            let judged = self.judge(error);
+            if judged.0 != Judgement::Again {
+                let kind = judged.1.kind;
+                let reason = judged.1.during(&format!("abort after: {told}")).reason;
+                return self.broken(Error::of(kind, reason), kind);
             }
+            if self.abandon.is_cancelled() {
+                return Failure::Abandoned;
+            }
+            debug!(error = %judged.1, "aborting again");
         }
     }
 
@@ -148,19 +149,35 @@ impl Transaction<'_> {
         clippy::wildcard_enum_match_arm,
         reason = "no other kind of error comes from these calls"
     )]
-    fn judge(&self, error: &KafkaError) -> Judgement {
-        if self.is_fatal() {
-            return Judgement::GiveUp;
-        }
-        match error {
-            KafkaError::Transaction(error) if error.is_fatal() => Judgement::GiveUp,
-            KafkaError::Transaction(error) if error.txn_requires_abort() => Judgement::Abort,
-            KafkaError::Transaction(error) if error.is_retriable() => Judgement::Again,
+    fn judge(&self, error: KafkaError) -> (Judgement, kafka::Error) {
+        let judgement = match &error {
+            KafkaError::Transaction(error) => {
+                self.judge_flags(error.is_fatal(), error.txn_requires_abort(), error.is_retriable())
+            }
             // A commit flushes first; that this was not done in time says nothing about the transaction.
-            KafkaError::Flush(RDKafkaErrorCode::OperationTimedOut) => Judgement::Again,
-            // An enqueued record that is refused.
-            KafkaError::MessageProduction(_) => Judgement::Abort,
+            KafkaError::Flush(RDKafkaErrorCode::OperationTimedOut) => {
+                self.judge_flags(false, false, true)
+            }
             _ => Judgement::GiveUp,
+        };
+        (judgement, error.into())
+    }
+
+    fn judge_refusal(&self, refusal: &Refusal) -> (Judgement, kafka::Error) {
+        let Refusal { code, reason, is_fatal, is_retriable, requires_abort } = refusal;
+        let judgement = self.judge_flags(*is_fatal, *requires_abort, *is_retriable);
+        (judgement, kafka::Error::new(Kind::of(*code), reason.clone()))
+    }
+
+    fn judge_flags(&self, is_fatal: bool, requires_abort: bool, is_retriable: bool) -> Judgement {
+        if is_fatal || self.is_fatal() {
+            Judgement::GiveUp
+        } else if requires_abort {
+            Judgement::Abort
+        } else if is_retriable {
+            Judgement::Again
+        } else {
+            Judgement::GiveUp
         }
     }
 
@@ -178,11 +195,6 @@ impl Transaction<'_> {
             None => Failure::Broken { error: told, kind },
         }
     }
-}
-
-fn describe(step: &str, error: &KafkaError) -> (Error, Kind) {
-    let error = crate::kafka::Error::from(error.clone()).during(step);
-    (Error::of(error.kind, error.reason), error.kind)
 }
 
 /// Sends all records and waits for them, until `deadline`. Returns their offsets.
@@ -251,7 +263,7 @@ pub(super) fn describe_undelivered(
 ) -> (Error, Kind) {
     match undelivered {
         Undelivered::Failed(index, error) => {
-            let error = crate::kafka::Error::from(error.clone());
+            let error = kafka::Error::from(error.clone());
             let topic = records.get(*index).map_or(Topic::Results, |record| record.topic);
             let told = if error.kind == Kind::Permission {
                 Error::Permission {

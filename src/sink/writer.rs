@@ -9,10 +9,7 @@ use std::sync::mpsc::Receiver;
 use std::thread::park_timeout;
 use std::time::Duration;
 
-use rdkafka::{
-    config::FromClientConfigAndContext, consumer::ConsumerGroupMetadata, error::KafkaError,
-    producer::Producer as _,
-};
+use rdkafka::{config::FromClientConfigAndContext, error::KafkaError, producer::Producer as _};
 use tokio::{
     runtime::Handle,
     sync::{oneshot, watch},
@@ -22,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::{
-    kafka::{self, Config, Identity, Kind, Membership, Reporter, position_list},
+    kafka::{self, Config, GroupMetadata, Identity, Kind, Membership, Reporter, position_list},
     record::Offset,
 };
 
@@ -45,7 +42,7 @@ const REBUILD_AGAIN: Duration = Duration::from_secs(1);
 pub(super) struct Work {
     pub(super) batch: Batch,
     /// `None` where no transaction is wanted.
-    pub(super) group: Option<ConsumerGroupMetadata>,
+    pub(super) group: Option<GroupMetadata>,
     pub(super) reply: oneshot::Sender<Commit>,
 }
 
@@ -95,7 +92,7 @@ impl Writer {
         }
     }
 
-    fn commit(&mut self, batch: &Batch, group: Option<&ConsumerGroupMetadata>) -> Commit {
+    fn commit(&mut self, batch: &Batch, group: Option<&GroupMetadata>) -> Commit {
         match self.try_commit(batch, group) {
             Ok(journal) => {
                 self.reporter.ready();
@@ -117,7 +114,7 @@ impl Writer {
     fn try_commit(
         &mut self,
         batch: &Batch,
-        group: Option<&ConsumerGroupMetadata>,
+        group: Option<&GroupMetadata>,
     ) -> Result<Vec<(usize, Offset)>, Error> {
         check(batch, &self.topics.limits)?;
         if self.producer.is_none() {

@@ -31,10 +31,7 @@ pub enum Format {
 
 impl Default for Config {
     fn default() -> Self {
-        Self {
-            format: Format::Auto,
-            level: "info".to_owned(),
-        }
+        Self { format: Format::Auto, level: "info".to_owned() }
     }
 }
 

@@ -66,15 +66,8 @@ impl Health {
         if let Some(known) = parts.iter().find(|part| part.0.name == name) {
             return known.clone();
         }
-        let state = Mutex::new(State {
-            waiting: Some("starting".to_owned()),
-            logged: None,
-        });
-        let part = Component(Arc::new(Part {
-            name,
-            state,
-            changed: self.0.changed.clone(),
-        }));
+        let state = Mutex::new(State { waiting: Some("starting".to_owned()), logged: None });
+        let part = Component(Arc::new(Part { name, state, changed: self.0.changed.clone() }));
         parts.push(part.clone());
         part
     }
@@ -103,18 +96,13 @@ impl Health {
     pub fn livez(&self) -> Report {
         let beat = self.0.beat.load(Ordering::Relaxed);
         let silence = beat.checked_sub(1).map_or(Duration::ZERO, |last| {
-            self.0
-                .started
-                .elapsed()
-                .saturating_sub(Duration::from_millis(last))
+            self.0.started.elapsed().saturating_sub(Duration::from_millis(last))
         });
         let alive = if silence <= SILENCE_MAX {
             Ok(())
         } else {
             let (silence, limit) = (silence.as_secs(), SILENCE_MAX.as_secs());
-            Err(format!(
-                "no heartbeat for {silence} s, the limit is {limit} s"
-            ))
+            Err(format!("no heartbeat for {silence} s, the limit is {limit} s"))
         };
         Report::of(vec![("heartbeat", alive)])
     }
@@ -123,11 +111,7 @@ impl Health {
     #[must_use]
     pub fn readyz(&self) -> Report {
         let mut checks: Vec<_> = self.parts().iter().map(Component::check).collect();
-        let draining = if self.is_draining() {
-            Err("draining".to_owned())
-        } else {
-            Ok(())
-        };
+        let draining = if self.is_draining() { Err("draining".to_owned()) } else { Ok(()) };
         checks.push(("shutdown", draining));
         Report::of(checks)
     }
@@ -177,28 +161,20 @@ impl Component {
         let due = {
             let mut state = self.state();
             state.waiting = Some(reason.clone());
-            let due = state
-                .logged
-                .is_none_or(|last| last.elapsed() >= PROGRESS_EVERY);
+            let due = state.logged.is_none_or(|last| last.elapsed() >= PROGRESS_EVERY);
             if due {
                 state.logged = Some(Instant::now());
             }
             due
         };
         if due {
-            info!(
-                component = self.0.name,
-                reason, "component is getting ready"
-            );
+            info!(component = self.0.name, reason, "component is getting ready");
             self.0.changed.send_replace(());
         }
     }
 
     fn check(&self) -> (&'static str, Result<(), String>) {
-        (
-            self.0.name,
-            self.state().waiting.clone().map_or(Ok(()), Err),
-        )
+        (self.0.name, self.state().waiting.clone().map_or(Ok(()), Err))
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -208,20 +184,14 @@ impl Component {
 
 impl Report {
     fn of(checks: Vec<(&'static str, Result<(), String>)>) -> Self {
-        Self {
-            ok: checks.iter().all(|(_, outcome)| outcome.is_ok()),
-            checks,
-        }
+        Self { ok: checks.iter().all(|(_, outcome)| outcome.is_ok()), checks }
     }
 
     /// Returns the reasons of the checks that didn't pass, as `name: reason`, joined by `; `.
     #[must_use]
     pub fn reasons(&self) -> String {
         let failed = self.checks.iter().filter_map(|(name, outcome)| {
-            outcome
-                .as_ref()
-                .err()
-                .map(|reason| format!("{name}: {reason}"))
+            outcome.as_ref().err().map(|reason| format!("{name}: {reason}"))
         });
         failed.collect::<Vec<_>>().join("; ")
     }
@@ -241,18 +211,13 @@ impl Default for Health {
 
 impl fmt::Debug for Health {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Health")
-            .field("readyz", &self.readyz())
-            .finish_non_exhaustive()
+        f.debug_struct("Health").field("readyz", &self.readyz()).finish_non_exhaustive()
     }
 }
 
 impl fmt::Debug for Component {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (name, outcome) = self.check();
-        f.debug_struct("Component")
-            .field("name", &name)
-            .field("outcome", &outcome)
-            .finish()
+        f.debug_struct("Component").field("name", &name).field("outcome", &outcome).finish()
     }
 }

@@ -73,13 +73,7 @@ pub fn init(config: &Config, output: Output, metrics: &Metrics) -> Result<(), Er
     let set = if text {
         let lines = tracing_subscriber::fmt::layer().with_writer(writer);
         // Left alone, the layer colours its lines unless NO_COLOR says otherwise.
-        registry
-            .with(if terminal {
-                lines
-            } else {
-                lines.with_ansi(false)
-            })
-            .try_init()
+        registry.with(if terminal { lines } else { lines.with_ansi(false) }).try_init()
     } else {
         registry.with(Json { writer }).try_init()
     };
@@ -91,32 +85,21 @@ pub fn init(config: &Config, output: Output, metrics: &Metrics) -> Result<(), Er
 /// Reads a level or directives. A bare `debug` or `trace` is meant for weir and not for the crates below.
 fn filter(level: &str) -> Result<EnvFilter, Error> {
     let mut directives = level.to_owned();
-    if level
-        .parse::<Level>()
-        .is_ok_and(|level| level > Level::INFO)
-    {
+    if level.parse::<Level>().is_ok_and(|level| level > Level::INFO) {
         for name in TALKATIVE {
             directives.push_str(&format!(",{name}=info"));
         }
     }
     let parsed = EnvFilter::builder().parse(directives);
-    parsed.map_err(|source| Error::Level {
-        level: level.to_owned(),
-        source,
-    })
+    parsed.map_err(|source| Error::Level { level: level.to_owned(), source })
 }
 
 /// Makes every panic a log line and a count. Who catches one tells no more than that the run ended.
 pub(super) fn report_panics(metrics: Metrics) {
     std::panic::set_hook(Box::new(move |panic: &PanicHookInfo<'_>| {
         metrics.panic();
-        let text = panic
-            .payload_as_str()
-            .unwrap_or("a payload that isn't text");
-        let place = panic
-            .location()
-            .map(ToString::to_string)
-            .unwrap_or_default();
+        let text = panic.payload_as_str().unwrap_or("a payload that isn't text");
+        let place = panic.location().map(ToString::to_string).unwrap_or_default();
         let thread = std::thread::current();
         let thread = thread.name().unwrap_or("unnamed");
         // Captured only if RUST_BACKTRACE asks for it.

@@ -29,21 +29,14 @@ const MODEL: &[f64] = &[
     327.68, 655.36, 1310.72, 1800.0,
 ];
 /// Seconds of a transaction.
-const TRANSACTION: &[f64] = &[
-    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0,
-];
+const TRANSACTION: &[f64] =
+    &[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0];
 /// Records of a transaction.
-const BATCH: &[f64] = &[
-    1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0, 2000.0, 5000.0, 10_000.0,
-];
+const BATCH: &[f64] =
+    &[1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0, 2000.0, 5000.0, 10_000.0];
 
 const STATUS: &[&str] = &["success", "failure", "error"];
-const NODES: &[&str] = &[
-    "orchestrator",
-    "data_agent",
-    "analysis_agent",
-    "llm_analysis",
-];
+const NODES: &[&str] = &["orchestrator", "data_agent", "analysis_agent", "llm_analysis"];
 
 /// Records what weir does. Cheap to clone; every clone records to the same series.
 #[derive(Clone)]
@@ -133,24 +126,15 @@ impl Metrics {
             "weir_build_info",
             [
                 ("version", env!("CARGO_PKG_VERSION")),
-                (
-                    "revision",
-                    option_env!("WEIR_REVISION").unwrap_or("unknown"),
-                ),
+                ("revision", option_env!("WEIR_REVISION").unwrap_or("unknown")),
                 ("rustc", env!("CARGO_PKG_RUST_VERSION")),
                 ("librdkafka", librdkafka),
             ],
             "What was built, from which commit and with what",
         );
         table.rows.extend(Process::rows());
-        table
-            .registry
-            .register_collector(Box::new(Process::start()));
-        Self(Arc::new(Inner {
-            registry: table.registry,
-            rows: table.rows,
-            ..inner
-        }))
+        table.registry.register_collector(Box::new(Process::start()));
+        Self(Arc::new(Inner { registry: table.registry, rows: table.rows, ..inner }))
     }
 
     /// Returns every metric there is, in the order of the exposition.
@@ -173,23 +157,9 @@ impl Metrics {
     /// Returns in a few words how much there is to do.
     #[must_use]
     pub fn summary(&self) -> String {
-        let Work {
-            in_flight,
-            unsettled,
-            ..
-        } = &self.0.work;
-        let lag = self
-            .0
-            .consumer
-            .lag
-            .sum()
-            .map(|lag| format!(", lag {lag}"))
-            .unwrap_or_default();
-        format!(
-            "{} in flight, {} unsettled{lag}",
-            in_flight.get(),
-            unsettled.get()
-        )
+        let Work { in_flight, unsettled, .. } = &self.0.work;
+        let lag = self.0.consumer.lag.sum().map(|lag| format!(", lag {lag}")).unwrap_or_default();
+        format!("{} in flight, {} unsettled{lag}", in_flight.get(), unsettled.get())
     }
 }
 
@@ -243,14 +213,10 @@ impl Work {
             limit: table.gauge("weir_concurrency_limit", "Most runs that may be in flight"),
             in_flight: table.gauge("weir_workflows_in_flight", "Runs that hold a permit"),
             ready: table.gauge("weir_workflow_queue_depth", "Events that wait for a permit"),
-            waiting_retry: table.gauge(
-                "weir_workflows_waiting_retry",
-                "Runs that wait for their next attempt",
-            ),
-            held: table.gauge(
-                "weir_results_held",
-                "Finished runs whose result waits for its least age",
-            ),
+            waiting_retry: table
+                .gauge("weir_workflows_waiting_retry", "Runs that wait for their next attempt"),
+            held: table
+                .gauge("weir_results_held", "Finished runs whose result waits for its least age"),
             unsettled: table.gauge(
                 "weir_offsets_unsettled",
                 "Offsets received and not settled, over all assigned partitions",
@@ -285,10 +251,7 @@ impl Runs {
             ),
             nodes: table.counters(
                 "weir_node_executions_total",
-                [
-                    Label::closed("node", NODES),
-                    Label::closed("outcome", &["ok", "error"]),
-                ],
+                [Label::closed("node", NODES), Label::closed("outcome", &["ok", "error"])],
                 "Nodes executed; one whose update came from the journal was not",
             ),
             node_duration: table.histograms(
@@ -306,10 +269,7 @@ impl Writer {
         Self {
             transactions: table.counters(
                 "weir_transactions_total",
-                [Label::closed(
-                    "outcome",
-                    &["committed", "aborted", "fenced"],
-                )],
+                [Label::closed("outcome", &["committed", "aborted", "fenced"])],
                 "Transactions by outcome",
             ),
             duration: table.histogram(
@@ -329,15 +289,10 @@ impl Writer {
 impl Journal {
     fn declare(table: &mut Table) -> Self {
         Self {
-            records: table.counter(
-                "weir_journal_records_total",
-                "Records written to the journal",
-            ),
+            records: table.counter("weir_journal_records_total", "Records written to the journal"),
             bytes: table.counter("weir_journal_bytes_total", "Bytes written to the journal"),
-            recoveries: table.counter(
-                "weir_recoveries_total",
-                "Partitions recovered after their assignment",
-            ),
+            recoveries: table
+                .counter("weir_recoveries_total", "Partitions recovered after their assignment"),
             effects: table.counter(
                 "weir_recovery_effects_total",
                 "Effects of unfinished runs that recoveries found and that are not repeated",
@@ -352,12 +307,9 @@ impl Journal {
 
 impl Llm {
     fn declare(table: &mut Table) -> Self {
-        let [operation, provider, model] = [
-            "gen_ai_operation_name",
-            "gen_ai_provider_name",
-            "gen_ai_request_model",
-        ]
-        .map(Label::open);
+        let [operation, provider, model] =
+            ["gen_ai_operation_name", "gen_ai_provider_name", "gen_ai_request_model"]
+                .map(Label::open);
         let labels = [operation, provider, model];
         Self {
             duration: table.histograms(

@@ -27,43 +27,22 @@ pub(super) struct Process {
 
 impl Process {
     pub(super) fn start() -> Self {
-        let now = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default();
-        Self {
-            started: now.as_secs_f64(),
-        }
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Self { started: now.as_secs_f64() }
     }
 
     pub(super) fn rows() -> [Row; 7] {
-        let row = |name, kind, help| Row {
-            name,
-            kind,
-            labels: Vec::new(),
-            help,
-        };
+        let row = |name, kind, help| Row { name, kind, labels: Vec::new(), help };
         [
             row(
                 "process_cpu_seconds_total",
                 Kind::Counter,
                 "CPU time of the process, user and system",
             ),
-            row(
-                "process_resident_memory_bytes",
-                Kind::Gauge,
-                "Resident memory",
-            ),
-            row(
-                "process_virtual_memory_bytes",
-                Kind::Gauge,
-                "Virtual memory",
-            ),
+            row("process_resident_memory_bytes", Kind::Gauge, "Resident memory"),
+            row("process_virtual_memory_bytes", Kind::Gauge, "Virtual memory"),
             row("process_open_fds", Kind::Gauge, "Open file descriptors"),
-            row(
-                "process_max_fds",
-                Kind::Gauge,
-                "Most file descriptors that may be open",
-            ),
+            row("process_max_fds", Kind::Gauge, "Most file descriptors that may be open"),
             row(
                 "process_start_time_seconds",
                 Kind::Gauge,

@@ -66,10 +66,7 @@ impl Metrics {
     }
 
     /// Counts a transaction (`committed`, `aborted` or `fenced`); its records only when it was committed.
-    #[expect(
-        clippy::cast_precision_loss,
-        reason = "a batch is far below 2^52 records"
-    )]
+    #[expect(clippy::cast_precision_loss, reason = "a batch is far below 2^52 records")]
     pub fn transaction(&self, outcome: &'static str, took: Duration, records: u64) {
         self.0.writer.transactions.with([outcome], count);
         self.0.writer.duration.observe(took.as_secs_f64());
@@ -82,10 +79,7 @@ impl Metrics {
     pub fn recovery(&self, partition: i32, records_read: u64, effects_kept: u64) {
         self.0.journal.recoveries.inc();
         self.0.journal.effects.inc_by(effects_kept);
-        self.0
-            .journal
-            .read
-            .set(partition, i64::try_from(records_read).unwrap_or(i64::MAX));
+        self.0.journal.read.set(partition, i64::try_from(records_read).unwrap_or(i64::MAX));
     }
 
     /// Counts records that were committed to the journal.
@@ -141,31 +135,19 @@ impl Metrics {
 
     /// Counts a run that ended, from its first attempt's start: `success`, `failure` or `error`.
     pub fn run(&self, duration: Duration, status: &'static str) {
-        self.0
-            .runs
-            .duration
-            .with([status], |series| series.observe(duration.as_secs_f64()));
+        self.0.runs.duration.with([status], |series| series.observe(duration.as_secs_f64()));
     }
 
     /// Counts a node that was executed; `node` comes from the graph, not from an event.
     pub fn node(&self, node: &str, duration: Duration, ok: bool) {
-        self.0
-            .runs
-            .nodes
-            .with([node, if ok { "ok" } else { "error" }], count);
-        self.0
-            .runs
-            .node_duration
-            .with([node], |series| series.observe(duration.as_secs_f64()));
+        self.0.runs.nodes.with([node, if ok { "ok" } else { "error" }], count);
+        self.0.runs.node_duration.with([node], |series| series.observe(duration.as_secs_f64()));
     }
 
     /// Makes the series of a configured model, so that they exist before its first call.
     pub fn llm_model(&self, provider: &'static str, model: &str) {
         let labels = [OPERATION, provider, model];
-        self.0
-            .llm
-            .duration
-            .with([OPERATION, provider, model, ""], |_| ());
+        self.0.llm.duration.with([OPERATION, provider, model, ""], |_| ());
         self.0.llm.first_chunk.with(labels, |_| ());
         self.0.llm.input_tokens.with(labels, |_| ());
         self.0.llm.output_tokens.with(labels, |_| ());
@@ -174,25 +156,15 @@ impl Metrics {
     /// Counts a call to a model that has ended, well or not.
     pub fn llm_call(&self, call: &LlmCall<'_>) {
         let labels = [OPERATION, call.provider, call.model];
-        let error = if call.outcome == "ok" {
-            ""
-        } else {
-            call.outcome
-        };
+        let error = if call.outcome == "ok" { "" } else { call.outcome };
         let seconds = call.total.as_secs_f64();
         let llm = &self.0.llm;
-        llm.duration
-            .with([OPERATION, call.provider, call.model, error], |s| {
-                s.observe(seconds)
-            });
+        llm.duration.with([OPERATION, call.provider, call.model, error], |s| s.observe(seconds));
         if let Some(first) = call.first_byte {
-            llm.first_chunk
-                .with(labels, |series| series.observe(first.as_secs_f64()));
+            llm.first_chunk.with(labels, |series| series.observe(first.as_secs_f64()));
         }
-        llm.input_tokens
-            .with(labels, |series| _ = series.inc_by(call.input_tokens));
-        llm.output_tokens
-            .with(labels, |series| _ = series.inc_by(call.output_tokens));
+        llm.input_tokens.with(labels, |series| _ = series.inc_by(call.input_tokens));
+        llm.output_tokens.with(labels, |series| _ = series.inc_by(call.output_tokens));
     }
 
     /// Adds to how many calls to a model are open.

@@ -56,11 +56,7 @@ pub(super) struct Partitions(Arc<Mutex<BTreeMap<i32, i64>>>);
 impl Histogram {
     pub(super) fn new(bounds: &'static [f64]) -> Self {
         let counts = (0..=bounds.len()).map(|_| AtomicU64::new(0)).collect();
-        Self(Arc::new(Buckets {
-            bounds,
-            counts,
-            sum: AtomicU64::new(0f64.to_bits()),
-        }))
+        Self(Arc::new(Buckets { bounds, counts, sum: AtomicU64::new(0f64.to_bits()) }))
     }
 
     /// Counts one value.
@@ -72,10 +68,7 @@ impl Histogram {
         let mut bits = self.0.sum.load(Ordering::Relaxed);
         loop {
             let sum = (f64::from_bits(bits) + value).to_bits();
-            match self
-                .0
-                .sum
-                .compare_exchange_weak(bits, sum, Ordering::Relaxed, Ordering::Relaxed)
+            match self.0.sum.compare_exchange_weak(bits, sum, Ordering::Relaxed, Ordering::Relaxed)
             {
                 Ok(_) => return,
                 Err(now) => bits = now,
@@ -86,16 +79,8 @@ impl Histogram {
 
 impl<M: Clone, const N: usize> Family<M, N> {
     pub(super) fn new(labels: [Label; N], make: Make<M>) -> Self {
-        let known = combinations(&labels)
-            .into_iter()
-            .map(|values| (values, make.call()))
-            .collect();
-        Self(Arc::new(Series {
-            labels,
-            known,
-            rest: RwLock::default(),
-            make,
-        }))
+        let known = combinations(&labels).into_iter().map(|values| (values, make.call())).collect();
+        Self(Arc::new(Series { labels, known, rest: RwLock::default(), make }))
     }
 
     /// Calls `record` with the series that has these label values, and makes it first if there is none.
@@ -109,22 +94,15 @@ impl<M: Clone, const N: usize> Family<M, N> {
     fn grown(&self, values: [&str; N]) -> M {
         let find = |rest: &[([String; N], M)], values: [&str; N]| {
             let same = |known: &[String; N]| known.iter().zip(values).all(|(a, b)| a == b);
-            rest.iter()
-                .find(|(known, _)| same(known))
-                .map(|(_, series)| series.clone())
+            rest.iter().find(|(known, _)| same(known)).map(|(_, series)| series.clone())
         };
-        if let Some(series) = find(
-            &self.0.rest.read().unwrap_or_else(PoisonError::into_inner),
-            values,
-        ) {
+        if let Some(series) =
+            find(&self.0.rest.read().unwrap_or_else(PoisonError::into_inner), values)
+        {
             return series;
         }
         let mut rest = self.0.rest.write().unwrap_or_else(PoisonError::into_inner);
-        let values = if rest.len() < SERIES_MAX {
-            values
-        } else {
-            ["other"; N]
-        };
+        let values = if rest.len() < SERIES_MAX { values } else { ["other"; N] };
         // Another thread may have made it since the look under the read lock.
         if let Some(series) = find(&rest, values) {
             return series;
@@ -157,9 +135,7 @@ impl Partitions {
     pub(super) fn sum(&self) -> Option<i64> {
         let values = self.lock();
         let known = values.values().filter(|value| **value >= 0);
-        known.copied().fold(None, |sum, value| {
-            Some(sum.unwrap_or(0i64).saturating_add(value))
-        })
+        known.copied().fold(None, |sum, value| Some(sum.unwrap_or(0i64).saturating_add(value)))
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<i32, i64>> {
@@ -178,21 +154,14 @@ fn combinations<const N: usize>(labels: &[Label; N]) -> Vec<[&'static str; N]> {
             }
             values
         };
-        all = all
-            .into_iter()
-            .flat_map(|c| label.values.iter().map(move |v| with(c, v)))
-            .collect();
+        all = all.into_iter().flat_map(|c| label.values.iter().map(move |v| with(c, v))).collect();
     }
     all
 }
 
 impl EncodeMetric for Histogram {
     fn encode(&self, mut encoder: MetricEncoder<'_>) -> fmt::Result {
-        let counts = self
-            .0
-            .counts
-            .iter()
-            .map(|count| count.load(Ordering::Relaxed));
+        let counts = self.0.counts.iter().map(|count| count.load(Ordering::Relaxed));
         let bounds = self.0.bounds.iter().copied().chain([f64::INFINITY]);
         let buckets: Vec<(f64, u64)> = bounds.zip(counts).collect();
         // The count is the buckets' sum, not a figure of its own, so that a scrape during an observation is consistent.
@@ -211,10 +180,7 @@ impl<M: EncodeMetric, const N: usize> EncodeMetric for Family<M, N> {
         // To Prometheus a label with an empty value is a label that isn't there.
         let present = |values: [&str; N]| -> Vec<(&'static str, String)> {
             let pairs = self.0.labels.iter().zip(values);
-            pairs
-                .filter(|(_, v)| !v.is_empty())
-                .map(|(l, v)| (l.name, v.to_owned()))
-                .collect()
+            pairs.filter(|(_, v)| !v.is_empty()).map(|(l, v)| (l.name, v.to_owned())).collect()
         };
         for (values, series) in &self.0.known {
             series.encode(encoder.encode_family(&present(*values))?)?;

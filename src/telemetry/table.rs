@@ -104,29 +104,13 @@ impl Kind {
 impl Table {
     pub(super) fn counter(&mut self, name: &'static str, help: &'static str) -> Counter {
         let counter = Counter::default();
-        self.add(
-            Row {
-                name,
-                kind: Kind::Counter,
-                labels: Vec::new(),
-                help,
-            },
-            counter.clone(),
-        );
+        self.add(Row { name, kind: Kind::Counter, labels: Vec::new(), help }, counter.clone());
         counter
     }
 
     pub(super) fn gauge(&mut self, name: &'static str, help: &'static str) -> Gauge {
         let gauge = Gauge::default();
-        self.add(
-            Row {
-                name,
-                kind: Kind::Gauge,
-                labels: Vec::new(),
-                help,
-            },
-            gauge.clone(),
-        );
+        self.add(Row { name, kind: Kind::Gauge, labels: Vec::new(), help }, gauge.clone());
         gauge
     }
 
@@ -137,15 +121,7 @@ impl Table {
         help: &'static str,
     ) -> Histogram {
         let histogram = Histogram::new(bounds);
-        self.add(
-            Row {
-                name,
-                kind: Kind::Histogram,
-                labels: Vec::new(),
-                help,
-            },
-            histogram.clone(),
-        );
+        self.add(Row { name, kind: Kind::Histogram, labels: Vec::new(), help }, histogram.clone());
         histogram
     }
 
@@ -156,15 +132,7 @@ impl Table {
         help: &'static str,
     ) -> Family<Counter, N> {
         let family = Family::new(labels, Make::Plain(Counter::default));
-        self.add(
-            Row {
-                name,
-                kind: Kind::Counter,
-                labels: labels.into(),
-                help,
-            },
-            family.clone(),
-        );
+        self.add(Row { name, kind: Kind::Counter, labels: labels.into(), help }, family.clone());
         family
     }
 
@@ -176,30 +144,14 @@ impl Table {
         help: &'static str,
     ) -> Family<Histogram, N> {
         let family = Family::new(labels, Make::Buckets(Histogram::new, bounds));
-        self.add(
-            Row {
-                name,
-                kind: Kind::Histogram,
-                labels: labels.into(),
-                help,
-            },
-            family.clone(),
-        );
+        self.add(Row { name, kind: Kind::Histogram, labels: labels.into(), help }, family.clone());
         family
     }
 
     pub(super) fn partitions(&mut self, name: &'static str, help: &'static str) -> Partitions {
         let partitions = Partitions::default();
         let labels = vec![Label::open("partition")];
-        self.add(
-            Row {
-                name,
-                kind: Kind::Gauge,
-                labels,
-                help,
-            },
-            partitions.clone(),
-        );
+        self.add(Row { name, kind: Kind::Gauge, labels, help }, partitions.clone());
         partitions
     }
 
@@ -211,22 +163,12 @@ impl Table {
     ) {
         let names = labels.iter().map(|(name, _)| Label::open(name)).collect();
         let labels: Vec<_> = labels.map(|(name, value)| (name, value.to_owned())).into();
-        self.add(
-            Row {
-                name,
-                kind: Kind::Info,
-                labels: names,
-                help,
-            },
-            Info::new(labels),
-        );
+        self.add(Row { name, kind: Kind::Info, labels: names, help }, Info::new(labels));
     }
 
     fn add(&mut self, row: Row, metric: impl Metric) {
         match row.stem() {
-            (stem, Some(unit)) => self
-                .registry
-                .register_with_unit(stem, row.help, unit, metric),
+            (stem, Some(unit)) => self.registry.register_with_unit(stem, row.help, unit, metric),
             (stem, None) => self.registry.register(stem, row.help, metric),
         }
         self.rows.push(row);

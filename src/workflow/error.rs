@@ -78,11 +78,17 @@ impl Error {
                 (source.class(), disposition, status)
             }
             Self::Panic { .. } => ("workflow.panic", Disposition::Reject, Status::Error),
-            Self::Timeout { .. } => ("workflow.timeout", Disposition::Retry { after: None }, Status::Error),
-            Self::RecursionLimit(_) => ("graph.recursion_limit", Disposition::Reject, Status::Failure),
+            Self::Timeout { .. } => {
+                ("workflow.timeout", Disposition::Retry { after: None }, Status::Error)
+            }
+            Self::RecursionLimit(_) => {
+                ("graph.recursion_limit", Disposition::Reject, Status::Failure)
+            }
             Self::Graph(_) => ("graph.invalid", Disposition::Reject, Status::Failure),
             Self::Effects(_) => ("journal.effects", Disposition::Reject, Status::Error),
-            Self::ResultTooLarge { .. } => ("workflow.result_too_large", Disposition::Reject, Status::Failure),
+            Self::ResultTooLarge { .. } => {
+                ("workflow.result_too_large", Disposition::Reject, Status::Failure)
+            }
         };
         Verdict { class, disposition, status }
     }
@@ -92,8 +98,12 @@ impl From<graph::Error<AgentError>> for Error {
     fn from(error: graph::Error<AgentError>) -> Self {
         let text = error.to_string();
         match error {
-            graph::Error::Node { node, source, .. } => Self::Agent { node: node.to_string(), source },
-            graph::Error::Panic { node, message, .. } => Self::Panic { node: node.to_string(), message },
+            graph::Error::Node { node, source, .. } => {
+                Self::Agent { node: node.to_string(), source }
+            }
+            graph::Error::Panic { node, message, .. } => {
+                Self::Panic { node: node.to_string(), message }
+            }
             graph::Error::Timeout { limit, .. } => Self::Timeout { limit },
             graph::Error::RecursionLimit { .. } => Self::RecursionLimit(text),
             graph::Error::Effects { .. } => Self::Effects(text),

@@ -10,9 +10,9 @@
 
 use std::sync::Arc;
 
-use serde_json::Value;
-
-use crate::agents::{AgentState, LlmAnalysis, ROUTES, analysis_agent, data_agent, orchestrator, route};
+use crate::agents::{
+    AgentState, LlmAnalysis, ROUTES, analysis_agent, data_agent, orchestrator, route,
+};
 use crate::event::WorkflowEvent;
 use crate::graph::{BuildError, Graph, NodeOptions, START};
 use crate::llm::ChatModel;
@@ -42,7 +42,7 @@ pub fn agents_graph(model: Arc<dyn ChatModel>) -> Result<Graph<AgentState>, Buil
 #[must_use]
 pub fn initial_state(event: &WorkflowEvent) -> AgentState {
     AgentState {
-        task: Value::from(event.task()),
+        task: event.task(),
         current_agent: "orchestrator".to_owned(),
         metadata: event.run_metadata(),
         ..AgentState::default()

@@ -4,17 +4,19 @@
 
 use bytes::Bytes;
 use jiff::Timestamp;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use tokio::sync::watch;
 use uuid::Uuid;
 
 use crate::agents::AgentState;
-use crate::event::{DeadLetter, InvalidEvent, Origin, Original, Status, WorkflowEvent, WorkflowResult};
+use crate::event::{
+    DeadLetter, InvalidEvent, Origin, Original, Status, WorkflowEvent, WorkflowResult,
+};
 use crate::record::{Position, Record};
 use crate::sink::{Limits, Outgoing, Topic};
 
 use super::runner::Job;
-use super::Error;
+use super::{Error, Verdict};
 
 /// The longest text of an error that goes into a result or a dead letter, in bytes.
 const MESSAGE_MAX: usize = 2048;
@@ -64,7 +66,12 @@ impl Press {
     ///
     /// # Errors
     /// [`Error::ResultTooLarge`] when the results topic does not take it.
-    pub fn success(&self, event: &WorkflowEvent, state: AgentState, now: Timestamp) -> Result<Outcome, Error> {
+    pub fn success(
+        &self,
+        event: &WorkflowEvent,
+        state: AgentState,
+        now: Timestamp,
+    ) -> Result<Outcome, Error> {
         let record = result(event, Status::Success, state.into_result(), None, now);
         let (size, limit) = (record.size(), self.limits.borrow().result_max);
         if size > limit {
@@ -74,7 +81,13 @@ impl Press {
     }
 
     /// Prints the outcome of a run that did not succeed: one result and one dead letter of the same class.
-    pub(super) fn failed(&self, job: &Job, position: Position, failed: Failed, now: Timestamp) -> Outcome {
+    pub(super) fn failed(
+        &self,
+        job: &Job,
+        position: Position,
+        failed: Failed,
+        now: Timestamp,
+    ) -> Outcome {
         let Failed { class, status, message, attempts, partial } = failed;
         let event = &*job.event;
         let message = clipped(message);
@@ -102,7 +115,44 @@ impl Press {
         let error = Error::Panic { node: "run".into(), message: "see the log".into() };
         let verdict = error.verdict();
         let (class, status, message) = (verdict.class, verdict.status, error.to_string());
-        self.failed(job, position, Failed { class, status, message, attempts: 1, partial: None }, now)
+        self.failed(
+            job,
+            position,
+            Failed { class, status, message, attempts: 1, partial: None },
+            now,
+        )
+    }
+
+    /// Prints the outcome of a run whose records are larger than their topics take since they were printed.
+    #[must_use]
+    pub fn too_large(
+        &self,
+        job: &Job,
+        position: Position,
+        (attempts, size, limit): (u32, usize, usize),
+        now: Timestamp,
+    ) -> Outcome {
+        let error = Error::ResultTooLarge { size, limit };
+        let Verdict { class, status, .. } = error.verdict();
+        let failed = Failed { class, status, message: error.to_string(), attempts, partial: None };
+        self.failed(job, position, failed, now)
+    }
+
+    /// Cuts dead letters of records that are no events to what their topic takes since they were printed.
+    #[must_use]
+    pub fn cut(&self, mut records: Vec<Outgoing>) -> Vec<Outgoing> {
+        let limit = self.limits.borrow().dead_letter_max;
+        for record in records
+            .iter_mut()
+            .filter(|record| record.topic == Topic::DeadLetters && record.size() > limit)
+        {
+            if let Ok(mut letter) = serde_json::from_slice::<Map<String, Value>>(&record.value) {
+                letter.insert("original_event".into(), Value::Null);
+                letter.insert("original".into(), json!({"value": null, "truncated": true}));
+                record.value = Value::from(letter).to_string().into();
+            }
+        }
+        records
     }
 
     /// Prints the outcome of a record that is no event: a dead letter with its bytes, and a result where
@@ -146,7 +196,8 @@ impl Press {
             value: Bytes::new(),
             headers: letter.headers(),
         };
-        record.value = letter.encode(self.limits.borrow().dead_letter_max.saturating_sub(record.size()));
+        record.value =
+            letter.encode(self.limits.borrow().dead_letter_max.saturating_sub(record.size()));
         record
     }
 
@@ -162,7 +213,13 @@ impl Press {
     }
 }
 
-fn result(event: &WorkflowEvent, status: Status, result: Map<String, Value>, error: Option<String>, now: Timestamp) -> Outgoing {
+fn result(
+    event: &WorkflowEvent,
+    status: Status,
+    result: Map<String, Value>,
+    error: Option<String>,
+    now: Timestamp,
+) -> Outgoing {
     outgoing(&WorkflowResult {
         correlation_id: event.event_id,
         workflow_id: event.workflow_id.clone(),

@@ -131,7 +131,11 @@ impl Runner {
         }
     }
 
-    async fn run(&self, attempt: &Attempt, stand_in: Option<AgentUpdate>) -> Result<AgentState, Failure> {
+    async fn run(
+        &self,
+        attempt: &Attempt,
+        stand_in: Option<AgentUpdate>,
+    ) -> Result<AgentState, Failure> {
         let Attempt { position, job, number, effects, .. } = attempt;
         let effects = Run {
             recorder: &self.recorder,
@@ -163,7 +167,8 @@ impl Runner {
     }
 
     fn degrades(&self, error: &Error, last: bool) -> bool {
-        let final_failure = last || !matches!(error.verdict().disposition, Disposition::Retry { .. });
+        let final_failure =
+            last || !matches!(error.verdict().disposition, Disposition::Retry { .. });
         self.config.on_error == OnError::Degrade && final_failure && self.stand_in(error).is_some()
     }
 
@@ -183,7 +188,13 @@ impl Runner {
         }
     }
 
-    fn failed(&self, attempt: &Attempt, failure: Failure, verdict: Verdict, now: Timestamp) -> Outcome {
+    fn failed(
+        &self,
+        attempt: &Attempt,
+        failure: Failure,
+        verdict: Verdict,
+        now: Timestamp,
+    ) -> Outcome {
         let failed = Failed {
             class: verdict.class,
             status: verdict.status,
@@ -212,7 +223,9 @@ struct Figures<'a> {
 impl Observer<AgentState> for Figures<'_> {
     fn on(&self, event: &Event<'_, AgentState>) {
         match event {
-            Event::Updated { node, took, replayed: false, .. } => self.metrics.node(node, *took, true),
+            Event::Updated { node, took, replayed: false, .. } => {
+                self.metrics.node(node, *took, true)
+            }
             Event::Failed { node, took, .. } => self.metrics.node(node, *took, false),
             Event::Input { .. }
             | Event::Planned { .. }

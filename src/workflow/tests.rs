@@ -16,8 +16,10 @@ use crate::record::{Epoch, Offset, PartitionId, Position, Record};
 use crate::sink::{Limits, Outgoing, Topic};
 use crate::telemetry::Metrics;
 
-const POSITION: Position = Position { partition: PartitionId(3), offset: Offset(7), epoch: Epoch(1) };
-const LIMITS: Limits = Limits { result_max: 1 << 20, dead_letter_max: 1 << 20, journal_max: 1 << 20 };
+const POSITION: Position =
+    Position { partition: PartitionId(3), offset: Offset(7), epoch: Epoch(1) };
+const LIMITS: Limits =
+    Limits { result_max: 1 << 20, dead_letter_max: 1 << 20, journal_max: 1 << 20 };
 
 /// What a model does when it is asked.
 #[derive(Clone, Copy)]
@@ -44,7 +46,9 @@ impl ChatModel for Model {
             match self.behaviour {
                 Behaviour::Answers => {}
                 Behaviour::Fails => return fail(Fault::Unreachable { reason: "refused".into() }),
-                Behaviour::Refuses => return fail(Fault::ContextOverflow { message: "too long".into() }),
+                Behaviour::Refuses => {
+                    return fail(Fault::ContextOverflow { message: "too long".into() });
+                }
                 Behaviour::Panics => panic!("the model's client broke"),
                 Behaviour::Hangs => std::future::pending().await,
                 Behaviour::Queues(time) => {
@@ -54,7 +58,13 @@ impl ChatModel for Model {
                 }
             }
             let (model, text) = ("scripted".into(), "an answer".into());
-            Ok(Answer { text, model, usage: None, done_reason: DoneReason::Stop, timings: Timings::default() })
+            Ok(Answer {
+                text,
+                model,
+                usage: None,
+                done_reason: DoneReason::Stop,
+                timings: Timings::default(),
+            })
         }
         .boxed()
     }
@@ -72,8 +82,13 @@ fn bench(behaviour: Behaviour, config: Config, limits: Limits) -> Bench {
     let (sender, requests) = mpsc::channel(16);
     let recorder = Recorder::new(sender, config.durability);
     let press = Arc::new(Press::new("events".into(), watch::channel(limits).1));
-    let runner =
-        Runner::new(agents_graph(model).unwrap(), config, "llama".into(), recorder, (press, Metrics::default()));
+    let runner = Runner::new(
+        agents_graph(model).unwrap(),
+        config,
+        "llama".into(),
+        recorder,
+        (press, Metrics::default()),
+    );
     Bench { runner, asked, requests }
 }
 
@@ -95,7 +110,13 @@ fn attempt(task: &str, last: bool) -> Attempt {
     let record = record(&json!(task));
     let event = event::decode(record.value.as_deref(), &Defaults::of("events", &record)).unwrap();
     let job = Job { event: Arc::new(event), timestamp_ms: Some(5) };
-    Attempt { position: POSITION, job, number: if last { 4 } else { 1 }, last, effects: Effects::default() }
+    Attempt {
+        position: POSITION,
+        job,
+        number: if last { 4 } else { 1 },
+        last,
+        effects: Effects::default(),
+    }
 }
 
 fn done(finished: Finished) -> Outcome {
@@ -134,7 +155,10 @@ async fn an_error_that_may_pass_asks_for_another_attempt_and_the_last_one_ends_a
     let [result] = values(&last, Topic::Results).try_into().unwrap();
     let [letter] = values(&last, Topic::DeadLetters).try_into().unwrap();
     assert_eq!(result["status"], "error");
-    assert_eq!(result["result"]["agent_results"]["data"]["result"], "data_processed", "the partial state");
+    assert_eq!(
+        result["result"]["agent_results"]["data"]["result"], "data_processed",
+        "the partial state"
+    );
     assert_eq!(letter["error"]["type"], "llm.unreachable");
     assert_eq!(letter["retry_count"], 3);
 }
@@ -220,7 +244,10 @@ async fn a_result_too_large_for_its_topic_becomes_a_failure_that_fits() {
 
     let outcome = done(bench.runner.attempt(attempt(&"long ".repeat(2000), false)).await);
 
-    assert_eq!((outcome.status, outcome.class), (Some("failure"), Some("workflow.result_too_large")));
+    assert_eq!(
+        (outcome.status, outcome.class),
+        (Some("failure"), Some("workflow.result_too_large"))
+    );
     assert!(outcome.records.iter().map(Outgoing::size).all(|size| size <= 4096));
     assert_eq!(outcome.records.len(), 2);
 }
@@ -231,12 +258,15 @@ fn a_record_that_is_no_event_is_answered_where_its_id_can_be_read() {
     let refused = |value: Option<&str>| {
         let value = value.map(|text| text.to_owned().into());
         let record = Record { value, ..record(&json!("x")) };
-        let invalid = event::decode(record.value.as_deref(), &Defaults::of("events", &record)).unwrap_err();
+        let invalid =
+            event::decode(record.value.as_deref(), &Defaults::of("events", &record)).unwrap_err();
         press.refused(&record, &invalid, Timestamp::UNIX_EPOCH)
     };
 
     let nameless = refused(None);
-    let named = refused(Some(r#"{"event_id": "123e4567-e89b-42d3-a456-426614174000", "workflow_id": "w"}"#));
+    let named = refused(Some(
+        r#"{"event_id": "123e4567-e89b-42d3-a456-426614174000", "workflow_id": "w"}"#,
+    ));
 
     assert_eq!((nameless.status, nameless.class), (None, Some("event.null")));
     assert_eq!((named.status, named.class), (Some("error"), Some("event.schema")));
@@ -250,7 +280,9 @@ fn the_same_record_has_the_same_dead_letter_id_in_every_life() {
     let record = Record { value: None, ..record(&json!("x")) };
     let invalid = event::decode(None, &Defaults::of("events", &record)).unwrap_err();
 
-    let id = || values(&press.refused(&record, &invalid, Timestamp::UNIX_EPOCH), Topic::DeadLetters)[0]["dlq_id"].clone();
+    let id = || {
+        values(&press.refused(&record, &invalid, Timestamp::UNIX_EPOCH), Topic::DeadLetters)[0]["dlq_id"].clone()
+    };
 
     assert_eq!(id(), id());
 }

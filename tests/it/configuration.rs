@@ -37,9 +37,7 @@ fn the_documentation_is_current() -> io::Result<()> {
 /// Turns the example's assignments into an environment, the commented ones too.
 fn example() -> Vec<(OsString, OsString)> {
     let text = config::env_example();
-    let lines = text
-        .lines()
-        .filter_map(|line| line.trim_start_matches('#').split_once('='));
+    let lines = text.lines().filter_map(|line| line.trim_start_matches('#').split_once('='));
     lines
         .filter(|(name, _)| name.bytes().all(|b| b.is_ascii_uppercase() || b == b'_'))
         .map(|(name, value)| (name.into(), value.into()))
@@ -54,29 +52,11 @@ fn the_example_as_it_stands_is_the_default() {
     config.kafka.properties = Default::default();
 
     assert_eq!(warnings, []);
-    assert_eq!(
-        format!("{:?}", config.kafka),
-        format!("{:?}", default.kafka)
-    );
-    assert_eq!(
-        format!("{:?}", config.dispatch),
-        format!("{:?}", default.dispatch)
-    );
-    assert_eq!(
-        format!("{:?}", config.workflow),
-        format!("{:?}", default.workflow)
-    );
+    assert_eq!(format!("{:?}", config.kafka), format!("{:?}", default.kafka));
+    assert_eq!(format!("{:?}", config.dispatch), format!("{:?}", default.dispatch));
+    assert_eq!(format!("{:?}", config.workflow), format!("{:?}", default.workflow));
     assert_eq!(format!("{:?}", config.llm), format!("{:?}", default.llm));
-    assert_eq!(
-        format!("{:?}", config.admin),
-        format!("{:?}", default.admin)
-    );
-    assert_eq!(
-        format!("{:?}", config.service),
-        format!("{:?}", default.service)
-    );
-    assert_eq!(
-        format!("{:?}", config.telemetry),
-        format!("{:?}", default.telemetry)
-    );
+    assert_eq!(format!("{:?}", config.admin), format!("{:?}", default.admin));
+    assert_eq!(format!("{:?}", config.service), format!("{:?}", default.service));
+    assert_eq!(format!("{:?}", config.telemetry), format!("{:?}", default.telemetry));
 }

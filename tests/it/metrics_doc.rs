@@ -12,8 +12,5 @@ fn the_page_of_metrics_is_current() {
     }
 
     let found = std::fs::read_to_string(&page).unwrap_or_default();
-    assert_eq!(
-        found, wanted,
-        "run the test again with WEIR_UPDATE=1 to write docs/metrics.md"
-    );
+    assert_eq!(found, wanted, "run the test again with WEIR_UPDATE=1 to write docs/metrics.md");
 }

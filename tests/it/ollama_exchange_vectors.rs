@@ -15,17 +15,13 @@ fn reply(row: &Value) -> Reply {
     let chunks = response["chunks"].as_array().unwrap().iter();
     Reply {
         status: u16::try_from(response["status"].as_u64().unwrap()).unwrap(),
-        headers: headers
-            .map(|(name, value)| (name.to_owned(), value.to_owned()))
-            .collect(),
+        headers: headers.map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
         framing: match response["framing"].as_str().unwrap() {
             "chunked" => Framing::Chunked,
             "content-length" => Framing::Length,
             other => panic!("framing {other}"),
         },
-        chunks: chunks
-            .map(|chunk| Chunk::text(chunk[1].as_str().unwrap()))
-            .collect(),
+        chunks: chunks.map(|chunk| Chunk::text(chunk[1].as_str().unwrap())).collect(),
         abort: match response["end"].as_str().unwrap() {
             "complete" => None,
             "eof_unterminated" => Some(Abort::Unterminated),
@@ -43,10 +39,7 @@ fn expected(row: &Value) -> Result<String, &'static str> {
     let response = &row["response"];
     let chunks = response["chunks"].as_array().unwrap().iter();
     let body: String = chunks.map(|chunk| chunk[1].as_str().unwrap()).collect();
-    let is_json = response["head"]
-        .as_str()
-        .unwrap()
-        .contains("application/json");
+    let is_json = response["head"].as_str().unwrap().contains("application/json");
     match response["status"].as_u64().unwrap() {
         200 if response["end"] == "complete" && is_openai(row) => completion(&body),
         200 if response["end"] == "complete" => answer(&body),
@@ -57,18 +50,9 @@ fn expected(row: &Value) -> Result<String, &'static str> {
         404 | 405 => Err("llm.wrong_url"),
         429 => Err("llm.rate_limited"),
         500 => {
-            let callers = [
-                "option \\\"",
-                "invalid format",
-                "invalid JSON schema",
-                "image input",
-            ];
+            let callers = ["option \\\"", "invalid format", "invalid JSON schema", "image input"];
             let is_callers = callers.iter().any(|words| body.contains(words));
-            Err(if is_callers {
-                "llm.invalid_request"
-            } else {
-                "llm.server_error"
-            })
+            Err(if is_callers { "llm.invalid_request" } else { "llm.server_error" })
         }
         503 => Err("llm.overloaded"),
         400 | 501 => Err("llm.invalid_request"),
@@ -83,9 +67,7 @@ fn answer(body: &str) -> Result<String, &'static str> {
         if line.get("error").is_some() {
             return Err("llm.server_error");
         }
-        let said = line
-            .get("response")
-            .or_else(|| line.pointer("/message/content"));
+        let said = line.get("response").or_else(|| line.pointer("/message/content"));
         text += said.and_then(Value::as_str).unwrap_or_default();
         if line["done"] == true {
             let overflow = line["done_reason"] == "length" && line.get("eval_count").is_none();
@@ -102,10 +84,7 @@ fn answer(body: &str) -> Result<String, &'static str> {
 fn completion(body: &str) -> Result<String, &'static str> {
     if body.starts_with('{') {
         let value: Value = serde_json::from_str(body).unwrap();
-        return Ok(value["choices"][0]["message"]["content"]
-            .as_str()
-            .unwrap()
-            .to_owned());
+        return Ok(value["choices"][0]["message"]["content"].as_str().unwrap().to_owned());
     }
     let (mut text, mut done) = (String::new(), false);
     for data in body.lines().filter_map(|line| line.strip_prefix("data: ")) {
@@ -122,10 +101,7 @@ async fn vectors_of_ollama_exchanges_end_as_the_rules_say() {
     let rows = rows("ollama_exchanges.jsonl");
     for row in rows.iter().filter(|row| row.get("meta").is_none()) {
         let (url, server) = ModelServer::start(vec![reply(row)]).await;
-        let mut config = Config {
-            total_timeout: Duration::from_secs(5),
-            ..Config::default()
-        };
+        let mut config = Config { total_timeout: Duration::from_secs(5), ..Config::default() };
         let at = json!({ "base_url": url });
         if is_openai(row) {
             config.provider = Provider::OpenAi;
@@ -136,23 +112,10 @@ async fn vectors_of_ollama_exchanges_end_as_the_rules_say() {
         let client = Client::new(&config, std::sync::Arc::new(|_| ())).unwrap();
 
         let queue = QueueTime::default();
-        let asked = client
-            .ask(Request {
-                system: None,
-                prompt: "hi",
-                queue: &queue,
-            })
-            .await;
+        let asked = client.ask(Request { system: None, prompt: "hi", queue: &queue }).await;
 
-        let seen = asked
-            .map(|answer| answer.text)
-            .map_err(|error| error.class());
+        let seen = asked.map(|answer| answer.text).map_err(|error| error.class());
         assert_eq!(seen, expected(row), "{}", row["name"]);
-        assert_eq!(
-            (server.counts().requests, server.replies_left()),
-            (1, 0),
-            "{}",
-            row["name"]
-        );
+        assert_eq!((server.counts().requests, server.replies_left()), (1, 0), "{}", row["name"]);
     }
 }

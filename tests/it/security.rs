@@ -62,7 +62,12 @@ async fn a_wrong_password_is_named() {
 async fn a_wrong_ca_is_named() {
     let world = World::new("ca", 1).await;
 
-    check(&world, ("KAFKA_SSL_CA_LOCATION", &variable("WEIR_TEST_KAFKA_OTHER_CA")), "KAFKA_SSL_CA_LOCATION").await;
+    check(
+        &world,
+        ("KAFKA_SSL_CA_LOCATION", &variable("WEIR_TEST_KAFKA_OTHER_CA")),
+        "KAFKA_SSL_CA_LOCATION",
+    )
+    .await;
 }
 
 #[tokio::test]

@@ -22,13 +22,18 @@ fn event(task: &str) -> (String, String) {
 
 /// A model that answers after `delay`.
 async fn model(delay: Duration) -> (String, ModelServer) {
-    let line = r#"{"model":"m","response":"an answer","done":true,"done_reason":"stop","eval_count":3}"#;
+    let line =
+        r#"{"model":"m","response":"an answer","done":true,"done_reason":"stop","eval_count":3}"#;
     let chunk = Chunk {
         delay_ms: Some(delay.as_millis().try_into().unwrap()),
         text: Some(format!("{line}\n")),
         b64: None,
     };
-    ModelServer::start(vec![Reply { chunks: vec![chunk], ..serde_json::from_value(json!({})).unwrap() }]).await
+    ModelServer::start(vec![Reply {
+        chunks: vec![chunk],
+        ..serde_json::from_value(json!({})).unwrap()
+    }])
+    .await
 }
 
 async fn world(name: &str) -> (World, Environment, ModelServer) {
@@ -85,14 +90,16 @@ async fn an_event_ends_in_one_result_that_can_also_be_asked_for() {
 
 #[tokio::test]
 async fn a_real_model_answers() {
-    let skipped = std::env::var_os("WEIR_TEST_SKIP").is_some_and(|skip| skip.to_string_lossy().contains("ollama"));
+    let skipped = std::env::var_os("WEIR_TEST_SKIP")
+        .is_some_and(|skip| skip.to_string_lossy().contains("ollama"));
     if skipped {
         return;
     }
     let url = std::env::var_os("WEIR_TEST_OLLAMA").and_then(|url| url.into_string().ok()).expect(
         "WEIR_TEST_OLLAMA names no server: run the tests by tests/run, or set it, or WEIR_TEST_SKIP=ollama",
     );
-    let model = std::env::var_os("WEIR_TEST_OLLAMA_MODEL").and_then(|model| model.into_string().ok());
+    let model =
+        std::env::var_os("WEIR_TEST_OLLAMA_MODEL").and_then(|model| model.into_string().ok());
     let world = World::new("real-model", 1).await;
     let environment = Environment::of(&world)
         .set("OLLAMA_BASE_URL", &url)

@@ -15,7 +15,8 @@ use weir::record::{Epoch, Offset, PartitionId, Position, Record};
 use weir::sink::{Limits, Topic};
 use weir::telemetry::Metrics;
 use weir::workflow::{
-    Attempt, Config, Durability, Finished, Job, OnError, Outcome, Press, Recorder, Runner, agents_graph,
+    Attempt, Config, Durability, Finished, Job, OnError, Outcome, Press, Recorder, Runner,
+    agents_graph,
 };
 
 use crate::support::model_server::{ModelServer, Reply};
@@ -33,7 +34,9 @@ fn reducer_vectors_agree() {
             other => panic!("{name}: no reducer {other}"),
         };
         match (got, row["error"].is_null()) {
-            (Some(got), true) => assert_eq!(differences(&row["result"], &got, ""), [""; 0], "{name}"),
+            (Some(got), true) => {
+                assert_eq!(differences(&row["result"], &got, ""), [""; 0], "{name}")
+            }
             (None, false) => {}
             (got, _) => panic!("{name}: expected error {}, got {got:?}", row["error"]),
         }
@@ -54,7 +57,7 @@ fn folded(row: &Value) -> Option<Value> {
         None => vec![row["right"].clone()],
     };
     let mut messages = Vec::new();
-    add_messages(&mut messages, read(row.get("seed").unwrap_or(&row["left"])).ok()?);
+    add_messages(&mut messages, read(row.get("seed").unwrap_or_else(|| &row["left"])).ok()?);
     for update in updates {
         add_messages(&mut messages, read(&update).ok()?);
     }
@@ -71,9 +74,9 @@ fn read(value: &Value) -> Result<Vec<Message>, MessageError> {
         Some(id) => json!({"role": "remove", "content": "", "id": id}),
         None => value.clone(),
     };
-    let value = match value {
-        Value::Array(items) => Value::Array(items.iter().map(removals).collect()),
-        other => removals(other),
+    let value = match value.as_array() {
+        Some(items) => Value::Array(items.iter().map(removals).collect()),
+        None => removals(value),
     };
     Message::read(value, &mut new_id)
 }
@@ -97,9 +100,14 @@ async fn graph_run_vectors_agree() {
 async fn check_run(row: &Value, invocation: &Value) -> Result<(), String> {
     let replies: Vec<Reply> = serde_json::from_value(invocation["replies"].clone()).unwrap();
     let (url, server) = ModelServer::start(replies.clone()).await;
-    let llm_error = invocation.pointer("/final_state/agent_results/llm_analysis/status") == Some(&json!("error"));
+    let llm_error = invocation.pointer("/final_state/agent_results/llm_analysis/status")
+        == Some(&json!("error"));
     let Some(client) = client(&row["env"], &url) else {
-        return if llm_error || row["name"] == "env.provider_invalid" { Ok(()) } else { Err("refused to start".into()) };
+        return if llm_error || row["name"] == "env.provider_invalid" {
+            Ok(())
+        } else {
+            Err("refused to start".into())
+        };
     };
     let failed = !invocation["exception"].is_null();
     let Some(state) = state(&invocation["input_state"]) else {
@@ -126,15 +134,21 @@ async fn check_run(row: &Value, invocation: &Value) -> Result<(), String> {
     let want = &invocation["final_state"];
     let got = written(state);
     // The original stores the representation of an object: its text alone is what was wanted.
-    let text = want.pointer("/agent_results/llm_analysis/result").and_then(Value::as_str).unwrap_or_default();
-    let text = text.strip_prefix("content='").and_then(|rest| rest.split("' additional_kwargs").next());
+    let text = want
+        .pointer("/agent_results/llm_analysis/result")
+        .and_then(Value::as_str)
+        .unwrap_or_default();
+    let text =
+        text.strip_prefix("content='").and_then(|rest| rest.split("' additional_kwargs").next());
     let text = text.map(str::to_owned);
     if let Some(text) = &text {
         same("answer", &json!(text), &got["agent_results"]["llm_analysis"]["result"])?;
     }
     let mut found = differences(want, &got, "");
     if text.is_some() || defect == Some(Defect::AfterDone) {
-        found.retain(|path| !path.contains("llm_analysis/result") && !path.contains("output_length"));
+        found.retain(|path| {
+            !path.contains("llm_analysis/result") && !path.contains("output_length")
+        });
     }
     if found.is_empty() { Ok(()) } else { Err(found.join("; ")) }
 }
@@ -171,7 +185,11 @@ fn state(input: &Value) -> Option<AgentState> {
         messages,
         task: input.get("task").cloned().unwrap_or_else(|| json!("")),
         agent_results: object("agent_results")?,
-        current_agent: input.get("current_agent").and_then(Value::as_str).unwrap_or_default().into(),
+        current_agent: input
+            .get("current_agent")
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+            .into(),
         completed,
         metadata: object("metadata")?,
         ..AgentState::default()
@@ -179,7 +197,8 @@ fn state(input: &Value) -> Option<AgentState> {
 }
 
 fn written(state: AgentState) -> Value {
-    let messages = state.messages.iter().map(|message| json!({"$message": message})).collect::<Vec<_>>();
+    let messages =
+        state.messages.iter().map(|message| json!({"$message": message})).collect::<Vec<_>>();
     let (agent, mut result) = (state.current_agent.clone(), state.into_result());
     result.insert("messages".into(), messages.into());
     result.insert("current_agent".into(), agent.into());
@@ -212,7 +231,15 @@ fn same_requests(want: &Value, server: &ModelServer) -> Result<(), String> {
         let mut body: Map<String, Value> = serde_json::from_slice(&got.body).unwrap_or_default();
         body.remove("prompt");
         let path = format!("{} {}", got.method, got.target);
-        same("request", &json!(format!("{} {}", want["method"].as_str().unwrap(), want["path"].as_str().unwrap())), &path.into())?;
+        same(
+            "request",
+            &json!(format!(
+                "{} {}",
+                want["method"].as_str().unwrap(),
+                want["path"].as_str().unwrap()
+            )),
+            &path.into(),
+        )?;
         if body.remove("messages").is_some() {
             // Streamed where the original is not, so that a hung server is noticed.
             same("model", &want["body"]["model"], &body["model"])?;
@@ -241,10 +268,16 @@ fn defect(reply: &Reply, llm_error: bool) -> Option<Defect> {
     if reply.status >= 300 || text.contains("\"choices\"") {
         return None;
     }
-    let lines = text.lines().map(|line| line.trim_start_matches('\u{feff}')).filter(|line| !line.trim().is_empty());
+    let lines = text
+        .lines()
+        .map(|line| line.trim_start_matches('\u{feff}'))
+        .filter(|line| !line.trim().is_empty());
     // The recorded client's JSON knows NaN.
     let lines = lines.map(|line| line.replace("NaN", "null"));
-    let objects: Vec<Value> = lines.filter_map(|line| serde_json::from_str(&line).ok()).filter(Value::is_object).collect();
+    let objects: Vec<Value> = lines
+        .filter_map(|line| serde_json::from_str(&line).ok())
+        .filter(Value::is_object)
+        .collect();
     let first_done = objects.iter().position(|line| line["done"] == true);
     match first_done {
         None => Some(Defect::NoDone),
@@ -268,8 +301,13 @@ async fn envelope_vectors_agree() {
     let mut checked = 0;
     let mut wrong = Vec::new();
     for row in rows("envelopes.jsonl") {
-        let injected = |key: &str| row.get(key).is_some_and(|value| !value.is_null() && *value != json!(false));
-        if injected("injected") || injected("send_failures_injected") || row.get("event_json").is_none() {
+        let injected = |key: &str| {
+            row.get(key).is_some_and(|value| !value.is_null() && *value != json!(false))
+        };
+        if injected("injected")
+            || injected("send_failures_injected")
+            || row.get("event_json").is_none()
+        {
             continue;
         }
         if let Err(why) = check_envelope(&row).await {
@@ -282,11 +320,17 @@ async fn envelope_vectors_agree() {
 }
 
 async fn check_envelope(row: &Value) -> Result<(), String> {
-    let replies: Vec<Reply> = row.get("replies").map_or_else(Vec::new, |replies| serde_json::from_value(replies.clone()).unwrap());
+    let replies: Vec<Reply> = row
+        .get("replies")
+        .map_or_else(Vec::new, |replies| serde_json::from_value(replies.clone()).unwrap());
     let outcome = run_event(row, replies).await;
     let values = row["messages"].as_array().unwrap().iter().map(|message| {
         // A text with a lone surrogate can't be read here: there is nothing to compare but that there is an answer.
-        (message["kind"].as_str().unwrap(), serde_json::from_str(message["value_text"].as_str().unwrap()).unwrap_or(json!("$NOW")))
+        (
+            message["kind"].as_str().unwrap(),
+            serde_json::from_str(message["value_text"].as_str().unwrap())
+                .unwrap_or_else(|_| json!("$NOW")),
+        )
     });
     let values: Vec<(&str, Value)> = values.collect();
     let outcome = match (outcome, values.is_empty()) {
@@ -299,20 +343,32 @@ async fn check_envelope(row: &Value) -> Result<(), String> {
         let records = outcome.records.iter().filter(|record| record.topic == topic);
         records.map(|record| serde_json::from_slice(&record.value).unwrap()).collect()
     };
-    let [result] = published(Topic::Results).try_into().map_err(|all: Vec<_>| format!("{} results", all.len()))?;
+    let [result] = published(Topic::Results)
+        .try_into()
+        .map_err(|all: Vec<_>| format!("{} results", all.len()))?;
     let letters = published(Topic::DeadLetters);
-    let success = values.iter().rev().find(|(kind, _)| *kind == "result_success").map(|(_, value)| value);
-    let llm_error = success.and_then(|value| value.pointer("/result/agent_results/llm_analysis/status")) == Some(&json!("error"));
+    let success =
+        values.iter().rev().find(|(kind, _)| *kind == "result_success").map(|(_, value)| value);
+    let llm_error = success
+        .and_then(|value| value.pointer("/result/agent_results/llm_analysis/status"))
+        == Some(&json!("error"));
     let found = match success {
         Some(_) if llm_error && letters.len() == 1 && result["status"] != "success" => Vec::new(),
         // The original's limit does not stop the work, so that a later attempt finds it done.
-        Some(_) if row.get("workflow_timeout_s").is_some_and(Value::is_number) && result["status"] == "error" => Vec::new(),
+        Some(_)
+            if row.get("workflow_timeout_s").is_some_and(Value::is_number)
+                && result["status"] == "error" =>
+        {
+            Vec::new()
+        }
         Some(want) => differences(want, &result, ""),
         None => {
             let letter = values.iter().find(|(kind, value)| *kind == "dlq" && value.is_object());
             let letter = letter.map(|(_, value)| value);
-            let [got] = letters.try_into().map_err(|all: Vec<_>| format!("{} dead letters", all.len()))?;
-            let same_status = if result["status"] == "success" { vec!["/status".to_owned()] } else { Vec::new() };
+            let [got] =
+                letters.try_into().map_err(|all: Vec<_>| format!("{} dead letters", all.len()))?;
+            let same_status =
+                if result["status"] == "success" { vec!["/status".to_owned()] } else { Vec::new() };
             let want = letter.map_or_else(|| json!({}), |want| json!({"original_event": want["original_event"], "context": want["context"]}));
             let got = json!({"original_event": got["original_event"], "context": got["context"]});
             let differ = if letter.is_some() { differences(&want, &got, "") } else { Vec::new() };
@@ -325,7 +381,13 @@ async fn check_envelope(row: &Value) -> Result<(), String> {
 async fn run_event(row: &Value, replies: Vec<Reply>) -> Option<Outcome> {
     let value = row["event_json"].as_str().unwrap().as_bytes().to_vec();
     let position = Position { partition: PartitionId(0), offset: Offset(7), epoch: Epoch(1) };
-    let record = Record { position, timestamp_ms: None, key: None, value: Some(value.into()), headers: Vec::new() };
+    let record = Record {
+        position,
+        timestamp_ms: None,
+        key: None,
+        value: Some(value.into()),
+        headers: Vec::new(),
+    };
     let limits = Limits { result_max: 1 << 20, dead_letter_max: 1 << 20, journal_max: 1 << 20 };
     let press = Arc::new(Press::new("events".into(), tokio::sync::watch::channel(limits).1));
     let event = match event::decode(record.value.as_deref(), &Defaults::of("events", &record)) {
@@ -348,7 +410,13 @@ async fn run_event(row: &Value, replies: Vec<Reply>) -> Option<Outcome> {
     let runner = Runner::new(graph, config, "model".into(), recorder, (press, Metrics::default()));
     let job = Job { event: Arc::new(event), timestamp_ms: None };
     for number in 1.. {
-        let attempt = Attempt { position, job: job.clone(), number, last: number >= 4, effects: Default::default() };
+        let attempt = Attempt {
+            position,
+            job: job.clone(),
+            number,
+            last: number >= 4,
+            effects: Default::default(),
+        };
         if let Finished::Done(outcome) = runner.attempt(attempt).await {
             return Some(outcome);
         }
@@ -365,16 +433,20 @@ fn differences(want: &Value, got: &Value, path: &str) -> Vec<String> {
     match (want, got) {
         (Value::Object(want), Value::Object(got)) => {
             let own = |name: &str| name == "input_length";
-            let missing = want.iter().filter(|(name, _)| !own(name)).flat_map(|(name, want)| match got.get(name) {
-                Some(got) => differences(want, got, &format!("{path}/{name}")),
-                None => vec![format!("{path}/{name}: missing")],
+            let missing = want.iter().filter(|(name, _)| !own(name)).flat_map(|(name, want)| {
+                match got.get(name) {
+                    Some(got) => differences(want, got, &format!("{path}/{name}")),
+                    None => vec![format!("{path}/{name}: missing")],
+                }
             });
             let added = got.keys().filter(|name| !want.contains_key(*name) && !own(name));
             missing.chain(added.map(|name| format!("{path}/{name}: not in the record"))).collect()
         }
         (Value::Array(want), Value::Array(got)) if want.len() == got.len() => {
             let pairs = want.iter().zip(got).enumerate();
-            pairs.flat_map(|(at, (want, got))| differences(want, got, &format!("{path}/{at}"))).collect()
+            pairs
+                .flat_map(|(at, (want, got))| differences(want, got, &format!("{path}/{at}")))
+                .collect()
         }
         _ if want == got || truth(want, got) || lone(want, got) => Vec::new(),
         _ => vec![format!("{path}: recorded {want:.80}, got {got:.80}")],

@@ -31,6 +31,9 @@ mod screen;
 mod show;
 mod watch;
 
+#[cfg(test)]
+mod tests;
+
 use screen::{Screen, Side};
 use show::Show;
 
@@ -97,7 +100,7 @@ pub(super) fn run(arguments: &Arguments, vars: Vars) -> Exit {
         return Exit::Config;
     }
     block_on(async {
-        match dev(arguments, config, Screen::new(side, style)).await {
+        match Box::pin(dev(arguments, config, Screen::new(side, style))).await {
             Ok(exit) => exit,
             Err(error) => {
                 fail(&error);

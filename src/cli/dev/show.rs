@@ -101,10 +101,11 @@ impl Show {
                 () = stop.cancelled() => return if once { self.unfinished("interrupted") } else { Exit::Ok },
                 Some(told) = self.told.recv() => self.step(&told),
                 seen = self.tail.next() => match seen {
-                    Ok(seen) => match self.seen(&seen, once) {
-                        Exit::Ok => {}
-                        exit => return exit,
-                    },
+                    Ok(seen) => {
+                        if let Err(exit) = self.seen(&seen, once) {
+                            return exit;
+                        }
+                    }
                     Err(error) => return broken(&error),
                 },
                 () = sleep_until(until) => {
@@ -138,27 +139,26 @@ impl Show {
         }
     }
 
-    fn seen(&mut self, seen: &Seen, once: bool) -> Exit {
+    fn seen(&mut self, seen: &Seen, once: bool) -> Result<(), Exit> {
         // What others write into these topics is none of ours.
-        let Ok(value) = serde_json::from_slice::<Value>(&seen.value) else { return Exit::Ok };
+        let Ok(value) = serde_json::from_slice::<Value>(&seen.value) else { return Ok(()) };
         let is_result = seen.topic == self.results;
         let pointer = if is_result { "/correlation_id" } else { "/original_event/event_id" };
         let id =
             value.pointer(pointer).and_then(Value::as_str).and_then(|id| Uuid::parse_str(id).ok());
-        let mut exit = Exit::Ok;
         match id {
             Some(id) if is_result => {
                 let took = self.begun.remove(&id).map(|begun| begun.elapsed());
                 self.screen.result(id, &value, (seen, took));
                 if once && self.awaits(id) {
-                    exit = print(&format!("{}\n", String::from_utf8_lossy(&seen.value)));
+                    print(&format!("{}\n", String::from_utf8_lossy(&seen.value)))?;
                 }
             }
             None if is_result => {}
             id => self.screen.letter(id, &value, seen),
         }
         self.settle(id, is_result);
-        exit
+        Ok(())
     }
 
     fn awaits(&self, id: Uuid) -> bool {

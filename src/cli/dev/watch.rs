@@ -117,7 +117,7 @@ impl Observer<AgentState> for Steps {
 }
 
 /// Returns what an update writes, field by field.
-fn written(update: &AgentUpdate) -> String {
+pub(super) fn written(update: &AgentUpdate) -> String {
     let AgentUpdate { messages, agent_results, current_agent, completed, metadata, usage: _ } =
         update;
     let mut parts = Vec::new();

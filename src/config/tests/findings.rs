@@ -54,17 +54,11 @@ fn every_problem_is_told_at_once() {
 #[test]
 fn a_value_with_a_problem_causes_no_second_one() {
     check_refused(
-        &[
-            ("WORKFLOW_RETRY_BASE", "soon"),
-            ("WORKFLOW_RETRY_MAX", "1ms"),
-        ],
+        &[("WORKFLOW_RETRY_BASE", "soon"), ("WORKFLOW_RETRY_MAX", "1ms")],
         &["WORKFLOW_RETRY_BASE=\"soon\" is no duration"],
     );
     check_refused(
-        &[
-            ("KAFKA_SECURITY_PROTOCOL", "tls"),
-            ("KAFKA_SASL_USERNAME", "ada"),
-        ],
+        &[("KAFKA_SECURITY_PROTOCOL", "tls"), ("KAFKA_SASL_USERNAME", "ada")],
         &["KAFKA_SECURITY_PROTOCOL=\"tls\" is none of the words allowed"],
     );
 }
@@ -72,10 +66,7 @@ fn a_value_with_a_problem_causes_no_second_one() {
 #[test]
 fn an_empty_variable_is_one_that_is_not_set() {
     let names = table_names();
-    let vars: Vec<_> = names
-        .iter()
-        .flat_map(|name| [(name.as_str(), ""), (name, "  ")])
-        .collect();
+    let vars: Vec<_> = names.iter().flat_map(|name| [(name.as_str(), ""), (name, "  ")]).collect();
 
     assert_eq!(shown(loaded(&vars)), shown(Config::default()));
 }
@@ -83,11 +74,7 @@ fn an_empty_variable_is_one_that_is_not_set() {
 fn table_names() -> Vec<String> {
     let secret = |name: &String| name.ends_with("PASSWORD") || name.ends_with("API_KEY");
     let settings = loaded(&[]).settings().to_vec();
-    settings
-        .into_iter()
-        .map(|setting| setting.variable)
-        .filter(|name| !secret(name))
-        .collect()
+    settings.into_iter().map(|setting| setting.variable).filter(|name| !secret(name)).collect()
 }
 
 #[test]
@@ -97,11 +84,7 @@ fn a_value_that_is_no_utf_8_is_refused_where_it_is_ours() {
 
     let problems = load(vars.map(|name| (name.into(), bytes()))).unwrap_err();
 
-    let names: Vec<_> = problems
-        .problems()
-        .iter()
-        .map(|p| p.variable.as_str())
-        .collect();
+    let names: Vec<_> = problems.problems().iter().map(|p| p.variable.as_str()).collect();
     assert_eq!(names, ["KAFKA_DLQ_TOPIC", "KAFKA_PROP_CLIENT_ID"]);
     assert!(load([(bytes(), "x".into())]).is_ok());
 }
@@ -116,10 +99,7 @@ fn of_two_values_of_one_variable_the_first_counts() {
 #[test]
 fn a_name_that_is_a_slip_away_is_pointed_out() {
     let check = |name: &str, meant: Option<&str>| {
-        let meant: Vec<_> = meant
-            .map(|meant| format!("{meant} is"))
-            .into_iter()
-            .collect();
+        let meant: Vec<_> = meant.map(|meant| format!("{meant} is")).into_iter().collect();
         let meant: Vec<_> = meant.iter().map(String::as_str).collect();
         check_warned(&[(name, "x")], &meant);
     };
@@ -145,30 +125,18 @@ fn topics_are_four() {
         &["KAFKA_DLQ_TOPIC=\"workflow-events\" makes KAFKA_DLQ_TOPIC (workflow-events) and"],
     );
     check_refused(
-        &[
-            ("KAFKA_JOURNAL_TOPIC", "a.b"),
-            ("KAFKA_WORKFLOW_EVENTS_TOPIC", "a_b"),
-        ],
+        &[("KAFKA_JOURNAL_TOPIC", "a.b"), ("KAFKA_WORKFLOW_EVENTS_TOPIC", "a_b")],
         &["KAFKA_JOURNAL_TOPIC=\"a.b\" makes"],
     );
-    check_refused(
-        &[("KAFKA_DLQ_TOPIC", "..")],
-        &["KAFKA_DLQ_TOPIC=\"..\" is a name that Kafka"],
-    );
-    check_refused(
-        &[("INSTANCE_ID", "a b")],
-        &["INSTANCE_ID=\"a b\" contains ' '"],
-    );
+    check_refused(&[("KAFKA_DLQ_TOPIC", "..")], &["KAFKA_DLQ_TOPIC=\"..\" is a name that Kafka"]);
+    check_refused(&[("INSTANCE_ID", "a b")], &["INSTANCE_ID=\"a b\" contains ' '"]);
 }
 
 #[test]
 fn credentials_and_protocol_belong_together() {
     check_warned(&SASL, &[]);
     check_refused(
-        &[
-            ("KAFKA_SASL_USERNAME", "ada"),
-            ("KAFKA_SASL_MECHANISM", "plain"),
-        ],
+        &[("KAFKA_SASL_USERNAME", "ada"), ("KAFKA_SASL_MECHANISM", "plain")],
         &[
             "KAFKA_SASL_MECHANISM=\"plain\" has no effect: KAFKA_SECURITY_PROTOCOL is plaintext",
             "KAFKA_SASL_USERNAME=\"ada\" has no effect",
@@ -206,20 +174,14 @@ fn certificate_and_key_belong_together_and_exist() {
     let certificate = ("KAFKA_SSL_CERTIFICATE_LOCATION", path);
     let key = ("KAFKA_SSL_KEY_LOCATION", path);
 
-    check_warned(
-        &[tls, certificate, key, ("KAFKA_SSL_CA_LOCATION", "probe")],
-        &[],
-    );
+    check_warned(&[tls, certificate, key, ("KAFKA_SSL_CA_LOCATION", "probe")], &[]);
     check_refused(&[tls, certificate], &["KAFKA_SSL_CERTIFICATE_LOCATION="]);
     check_refused(&[tls, key], &["KAFKA_SSL_KEY_LOCATION="]);
     check_refused(
         &[tls, ("KAFKA_SSL_KEY_PASSWORD", "hunter2")],
         &["KAFKA_SSL_KEY_PASSWORD=\"[redacted]\" is set without KAFKA_SSL_KEY_LOCATION"],
     );
-    check_refused(
-        &[("KAFKA_SSL_CA_LOCATION", path)],
-        &["KAFKA_SSL_CA_LOCATION=\"/"],
-    );
+    check_refused(&[("KAFKA_SSL_CA_LOCATION", path)], &["KAFKA_SSL_CA_LOCATION=\"/"]);
     check_refused(
         &[tls, ("KAFKA_SSL_CA_LOCATION", "/none/ca.pem")],
         &["KAFKA_SSL_CA_LOCATION=\"/none/ca.pem\" names a file that can't be read: No such file"],
@@ -233,17 +195,11 @@ fn the_rules_of_the_group_hold() {
         &["KAFKA_REVOKE_GRACE=\"10s\" makes KAFKA_REVOKE_GRACE (10s) no shorter than"],
     );
     check_refused(
-        &[
-            ("KAFKA_GROUP_PROTOCOL", "consumer"),
-            ("KAFKA_STATIC_MEMBERSHIP", "true"),
-        ],
+        &[("KAFKA_GROUP_PROTOCOL", "consumer"), ("KAFKA_STATIC_MEMBERSHIP", "true")],
         &["KAFKA_STATIC_MEMBERSHIP=\"true\" needs the classic protocol"],
     );
     check_warned(
-        &[
-            ("KAFKA_GROUP_PROTOCOL", "consumer"),
-            ("KAFKA_SESSION_TIMEOUT", "20s"),
-        ],
+        &[("KAFKA_GROUP_PROTOCOL", "consumer"), ("KAFKA_SESSION_TIMEOUT", "20s")],
         &["KAFKA_SESSION_TIMEOUT: has no effect"],
     );
     check_warned(
@@ -265,11 +221,8 @@ fn the_rules_of_the_group_hold() {
 
 #[test]
 fn zero_is_allowed_where_it_means_at_once() {
-    let vars = [
-        ("WORKFLOW_RESULT_MIN_AGE", "0"),
-        ("KAFKA_REVOKE_GRACE", "0"),
-        ("SHUTDOWN_GRACE", "0"),
-    ];
+    let vars =
+        [("WORKFLOW_RESULT_MIN_AGE", "0"), ("KAFKA_REVOKE_GRACE", "0"), ("SHUTDOWN_GRACE", "0")];
 
     let config = loaded(&vars);
 
@@ -287,10 +240,7 @@ fn the_time_limit_of_a_run_may_be_bare_seconds() {
         &[("WORKFLOW_EXECUTION_TIMEOUT", "0")],
         &["WORKFLOW_EXECUTION_TIMEOUT=\"0\" is below 1s"],
     );
-    check_refused(
-        &[("SHUTDOWN_GRACE", "90")],
-        &["SHUTDOWN_GRACE=\"90\" has no unit"],
-    );
+    check_refused(&[("SHUTDOWN_GRACE", "90")], &["SHUTDOWN_GRACE=\"90\" has no unit"]);
 }
 
 #[test]
@@ -307,17 +257,10 @@ fn the_listing_says_where_each_value_comes_from() {
     ])
     .print();
 
-    let lines: Vec<_> = text
-        .lines()
-        .map(|line| line.split_once(" # ").unwrap())
-        .collect();
+    let lines: Vec<_> = text.lines().map(|line| line.split_once(" # ").unwrap()).collect();
     let check = |line: &str, origin: &str| {
         let found = lines.iter().find(|(text, _)| text.trim_end() == line);
-        assert_eq!(
-            found.map(|(_, origin)| *origin),
-            Some(origin),
-            "{line}\n{text}"
-        );
+        assert_eq!(found.map(|(_, origin)| *origin), Some(origin), "{line}\n{text}");
     };
     check("KAFKA_SESSION_TIMEOUT=20s", "environment");
     check("KAFKA_REVOKE_GRACE=2s", "default");

@@ -14,29 +14,17 @@ fn try_load(vars: Vars<'_>) -> Result<(Config, Vec<Warning>), Problems> {
 }
 
 fn loaded(vars: Vars<'_>) -> Config {
-    try_load(vars)
-        .unwrap_or_else(|problems| panic!("{vars:?}: {problems}"))
-        .0
+    try_load(vars).unwrap_or_else(|problems| panic!("{vars:?}: {problems}")).0
 }
 
 /// All rooms' values, without where they came from.
 fn shown(config: Config) -> String {
-    format!(
-        "{:?}",
-        Config {
-            settings: Vec::new(),
-            ..config
-        }
-    )
+    format!("{:?}", Config { settings: Vec::new(), ..config })
 }
 
 fn problems(vars: Vars<'_>) -> Vec<String> {
     let problems = try_load(vars).expect_err(&format!("{vars:?} was taken"));
-    problems
-        .problems()
-        .iter()
-        .map(ToString::to_string)
-        .collect()
+    problems.problems().iter().map(ToString::to_string).collect()
 }
 
 #[track_caller]

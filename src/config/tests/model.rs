@@ -18,22 +18,8 @@ fn the_provider_is_the_one_that_can_be_asked() {
     check(&[("LLM_PROVIDER", "auto")], "Ollama", &fallback);
     check(&[("LLM_PROVIDER", "openai"), key], "OpenAi", &[]);
     check(&[("LLM_PROVIDER", "auto"), key], "OpenAi", &[]);
-    check(
-        &[
-            ("LLM_PROVIDER", "auto"),
-            ("OPENAI_BASE_URL", "http://vllm/v1"),
-        ],
-        "OpenAi",
-        &[],
-    );
-    check(
-        &[
-            ("LLM_PROVIDER", "auto"),
-            ("OPENAI_API_BASE", "http://vllm/v1"),
-        ],
-        "OpenAi",
-        &[],
-    );
+    check(&[("LLM_PROVIDER", "auto"), ("OPENAI_BASE_URL", "http://vllm/v1")], "OpenAi", &[]);
+    check(&[("LLM_PROVIDER", "auto"), ("OPENAI_API_BASE", "http://vllm/v1")], "OpenAi", &[]);
 }
 
 #[test]
@@ -41,32 +27,17 @@ fn some_variables_speak_for_others() {
     let ollama = |vars| loaded(vars).llm.ollama.base_url.as_str().to_owned();
     assert_eq!(ollama(&[("DOCKER_ENV", "true")]), "http://ollama:11434");
     assert_eq!(ollama(&[("DOCKER_ENV", "True")]), "http://localhost:11434");
-    assert_eq!(
-        ollama(&[("DOCKER_ENV", "true"), ("OLLAMA_BASE_URL", "http://o:1")]),
-        "http://o:1"
-    );
+    assert_eq!(ollama(&[("DOCKER_ENV", "true"), ("OLLAMA_BASE_URL", "http://o:1")]), "http://o:1");
 
-    let both = [
-        ("OPENAI_API_BASE", "http://a/v1"),
-        ("OPENAI_BASE_URL", "http://b/v1"),
-    ];
+    let both = [("OPENAI_API_BASE", "http://a/v1"), ("OPENAI_BASE_URL", "http://b/v1")];
     assert_eq!(loaded(&both).llm.openai.base_url.as_str(), "http://b/v1");
     check_warned(&both, &["OPENAI_API_BASE: is not read"]);
 
     let level = |vars| loaded(vars).telemetry.level;
     assert_eq!(level(&[("LOG_LEVEL", "Warn")]), "warn");
-    assert_eq!(
-        level(&[("LOG_LEVEL", "warn"), ("RUST_LOG", "weir=debug")]),
-        "weir=debug"
-    );
-    check_refused(
-        &[("RUST_LOG", "weir=loud")],
-        &["RUST_LOG=\"weir=loud\" is "],
-    );
-    check_refused(
-        &[("LOG_LEVEL", "weir=loud")],
-        &["LOG_LEVEL=\"weir=loud\" is "],
-    );
+    assert_eq!(level(&[("LOG_LEVEL", "warn"), ("RUST_LOG", "weir=debug")]), "weir=debug");
+    check_refused(&[("RUST_LOG", "weir=loud")], &["RUST_LOG=\"weir=loud\" is "]);
+    check_refused(&[("LOG_LEVEL", "weir=loud")], &["LOG_LEVEL=\"weir=loud\" is "]);
 }
 
 #[test]
@@ -87,10 +58,7 @@ fn what_the_model_will_not_like_is_pointed_out() {
     check_warned(&[("OLLAMA_BASE_URL", "https://gpu"), key], &[]);
     check_warned(&[("OLLAMA_BASE_URL", "http://[::1]:11434"), key], &[]);
     check_warned(&[("OLLAMA_BASE_URL", "127.0.0.2"), key], &[]);
-    check_warned(
-        &[("OLLAMA_BASE_URL", "http://gpu/v1/")],
-        &["ends in the API's own path"],
-    );
+    check_warned(&[("OLLAMA_BASE_URL", "http://gpu/v1/")], &["ends in the API's own path"]);
     check_refused(
         &[("OLLAMA_BASE_URL", "https://ada:pw@gpu"), key],
         &["OLLAMA_API_KEY=\"[redacted]\" is set, and OLLAMA_BASE_URL holds credentials too"],

@@ -41,15 +41,10 @@ fn librdkafka_properties_that_weir_sets_are_refused() {
     }
     assert_eq!(
         problems(&[("KAFKA_PROP_GROUP_ID", "x")]),
-        [
-            "KAFKA_PROP_GROUP_ID=\"x\" names group.id, which weir sets itself; \
-          set KAFKA_CONSUMER_GROUP_ID instead"
-        ]
+        ["KAFKA_PROP_GROUP_ID=\"x\" names group.id, which weir sets itself; \
+          set KAFKA_CONSUMER_GROUP_ID instead"]
     );
-    check_refused(
-        &[("KAFKA_PROP__X", "x")],
-        &["KAFKA_PROP__X names no librdkafka property"],
-    );
+    check_refused(&[("KAFKA_PROP__X", "x")], &["KAFKA_PROP__X names no librdkafka property"]);
     check_refused(
         &[("KAFKA_PROP_DEBUG", "all"), ("KAFKA_PROP_debug", "all")],
         &["KAFKA_PROP_debug=\"all\" names debug, as another variable does"],

@@ -4,12 +4,8 @@ use secrecy::ExposeSecret as _;
 
 use super::*;
 
-const SECRETS: [&str; 4] = [
-    "KAFKA_SASL_PASSWORD",
-    "KAFKA_SSL_KEY_PASSWORD",
-    "OLLAMA_API_KEY",
-    "OPENAI_API_KEY",
-];
+const SECRETS: [&str; 4] =
+    ["KAFKA_SASL_PASSWORD", "KAFKA_SSL_KEY_PASSWORD", "OLLAMA_API_KEY", "OPENAI_API_KEY"];
 
 /// Loads with one secret in a file that holds `content`.
 fn with_file(content: &[u8]) -> Result<String, String> {
@@ -17,13 +13,7 @@ fn with_file(content: &[u8]) -> Result<String, String> {
     std::fs::write(file.path(), content).unwrap();
     let path = file.path().to_str().unwrap();
     let (config, _) = try_load(&[("OLLAMA_API_KEY_FILE", path)]).map_err(|p| p.to_string())?;
-    Ok(config
-        .llm
-        .ollama
-        .api_key
-        .unwrap()
-        .expose_secret()
-        .to_owned())
+    Ok(config.llm.ollama.api_key.unwrap().expose_secret().to_owned())
 }
 
 #[test]
@@ -41,15 +31,9 @@ fn a_secret_may_stand_in_a_file() {
     check(b"hunter2\n\n", Err("contains a control character"));
     check(b"", Err("names an empty file"));
     check(b"\n", Err("names an empty file"));
-    check(
-        b"\xff",
-        Err("can't be read: stream did not contain valid UTF-8"),
-    );
+    check(b"\xff", Err("can't be read: stream did not contain valid UTF-8"));
     check(&[b'x'; 65_536], Ok(&"x".repeat(65_536)));
-    check(
-        &[b'x'; 65_537],
-        Err("names a file of more than 65536 bytes"),
-    );
+    check(&[b'x'; 65_537], Err("names a file of more than 65536 bytes"));
 }
 
 #[test]
@@ -95,10 +79,7 @@ fn a_secret_comes_from_one_place() {
 fn a_secret_is_taken_as_it_is() {
     let config = loaded(&[("OLLAMA_API_KEY", " hunter2 ")]);
 
-    assert_eq!(
-        config.llm.ollama.api_key.unwrap().expose_secret(),
-        " hunter2 "
-    );
+    assert_eq!(config.llm.ollama.api_key.unwrap().expose_secret(), " hunter2 ");
 }
 
 /// Asserts that nothing which can be printed holds the secret.
@@ -107,12 +88,7 @@ fn check_hidden(vars: Vars<'_>) {
     let texts = match try_load(vars) {
         Ok((config, warnings)) => {
             let settings = format!("{:?}", config.settings());
-            vec![
-                format!("{config:?}"),
-                config.print(),
-                settings,
-                format!("{warnings:?}"),
-            ]
+            vec![format!("{config:?}"), config.print(), settings, format!("{warnings:?}")]
         }
         Err(problems) => vec![format!("{problems:?}"), problems.to_string()],
     };
@@ -132,19 +108,10 @@ fn secrets_are_shown_nowhere() {
         ("OPENAI_BASE_URL", "http://host/v1"),
         ("KAFKA_PROP_SSL_KEYSTORE_PASSWORD", "hunter2"),
         ("KAFKA_PROP_SSL_KEY_PEM", "hunter2"),
-        (
-            "KAFKA_PRODUCER_PROP_SASL_OAUTHBEARER_CLIENT_SECRET",
-            "hunter2",
-        ),
-        (
-            "KAFKA_CONSUMER_PROP_SASL_OAUTHBEARER_CONFIG",
-            "principal=hunter2",
-        ),
+        ("KAFKA_PRODUCER_PROP_SASL_OAUTHBEARER_CLIENT_SECRET", "hunter2"),
+        ("KAFKA_CONSUMER_PROP_SASL_OAUTHBEARER_CONFIG", "principal=hunter2"),
     ]);
-    check_hidden(&[
-        ("KAFKA_SASL_PASSWORD", "hunter2"),
-        ("KAFKA_SSL_KEY_PASSWORD", "hunter2"),
-    ]);
+    check_hidden(&[("KAFKA_SASL_PASSWORD", "hunter2"), ("KAFKA_SSL_KEY_PASSWORD", "hunter2")]);
     check_hidden(&[
         ("KAFKA_PROP_SASL_PASSWORD", "hunter2"),
         ("KAFKA_PROP_SSL_KEY_PASSWORD", "hunter2"),

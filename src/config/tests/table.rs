@@ -84,12 +84,7 @@ fn every_default_of_the_table_is_the_default_of_its_struct() {
 
     assert_eq!(shown(loaded(&[])), default);
     for row in table::variables().filter(|row| !row.default.is_empty()) {
-        assert_eq!(
-            shown(loaded(&[(row.name, row.default)])),
-            default,
-            "{}",
-            row.name
-        );
+        assert_eq!(shown(loaded(&[(row.name, row.default)])), default, "{}", row.name);
     }
 }
 
@@ -103,11 +98,7 @@ fn every_bound_of_the_table_is_allowed_and_one_past_it_is_not() {
             ),
             Kind::Number(min, max) => (
                 vec![min.to_string(), max.to_string()],
-                vec![
-                    (min - 0.01).to_string(),
-                    (max + 0.01).to_string(),
-                    "NaN".to_owned(),
-                ],
+                vec![(min - 0.01).to_string(), (max + 0.01).to_string(), "NaN".to_owned()],
             ),
             Kind::Duration(min, max) | Kind::Seconds(min, max) => {
                 let parse = |text| humantime::parse_duration(text).unwrap();
@@ -116,9 +107,7 @@ fn every_bound_of_the_table_is_allowed_and_one_past_it_is_not() {
                 let outside = below.into_iter().chain([above]);
                 (
                     vec![min.to_owned(), max.to_owned()],
-                    outside
-                        .map(|d| humantime::format_duration(d).to_string())
-                        .collect(),
+                    outside.map(|d| humantime::format_duration(d).to_string()).collect(),
                 )
             }
             Kind::Size(min, max) => {
@@ -127,9 +116,7 @@ fn every_bound_of_the_table_is_allowed_and_one_past_it_is_not() {
                 let above = max.map(|max| (parse(max) + 1).to_string());
                 (
                     [min].into_iter().chain(max).map(str::to_owned).collect(),
-                    std::iter::once((parse(min) - 1).to_string())
-                        .chain(above)
-                        .collect(),
+                    std::iter::once((parse(min) - 1).to_string()).chain(above).collect(),
                 )
             }
             Kind::Text

@@ -9,11 +9,7 @@ use super::*;
 fn values_are_read_in_every_spelling_allowed() {
     let check = |kind: Kind, text: &str, expected: Result<&str, &str>| {
         let result = kind.normalise(text);
-        assert_eq!(
-            result.as_deref().map_err(String::as_str),
-            expected,
-            "{text:?}"
-        );
+        assert_eq!(result.as_deref().map_err(String::as_str), expected, "{text:?}");
     };
     let second = Kind::Duration("0s", "1m");
     check(second, "0", Ok("0s"));
@@ -42,25 +38,13 @@ fn values_are_read_in_every_spelling_allowed() {
     check(Kind::Switch, "1", Err("is none of the words allowed"));
     check(Kind::Ignored, "TRUE", Ok("true"));
     check(Kind::Ignored, "1", Ok("false"));
-    check(
-        Kind::Choice(&["key"]),
-        "Key",
-        Err("is none of the words allowed"),
-    );
+    check(Kind::Choice(&["key"]), "Key", Err("is none of the words allowed"));
     check(Kind::ChoiceAnyCase(&["PLAIN"]), "Plain", Ok("PLAIN"));
     check(Kind::Count(1, 9), "1.0", Err("is no whole number"));
-    check(
-        Kind::Count(1, 9),
-        "99999999999999999999",
-        Err("is no whole number"),
-    );
+    check(Kind::Count(1, 9), "99999999999999999999", Err("is no whole number"));
     check(Kind::Number(0.0, 2.0), "inf", Err("is above 2"));
     check(Kind::Text, "a\nb", Err("contains a control character"));
-    check(
-        Kind::Level,
-        "INFO, weir::llm=debug",
-        Ok("info,weir::llm=debug"),
-    );
+    check(Kind::Level, "INFO, weir::llm=debug", Ok("info,weir::llm=debug"));
     check(Kind::Level, "warning", Err("has a word that is no level"));
 }
 
@@ -83,18 +67,11 @@ fn names_are_those_that_kafka_takes() {
 #[test]
 fn servers_have_a_host_and_a_port() {
     let check = |text: &str, expected: Option<&str>| {
-        assert_eq!(
-            Kind::Servers.normalise(text).ok().as_deref(),
-            expected,
-            "{text:?}"
-        );
+        assert_eq!(Kind::Servers.normalise(text).ok().as_deref(), expected, "{text:?}");
     };
     check("kafka:9092", Some("kafka:9092"));
     check("a:1, b_2.c-d.:65535", Some("a:1,b_2.c-d.:65535"));
-    check(
-        "127.0.0.1:9092,[::1]:9092",
-        Some("127.0.0.1:9092,[::1]:9092"),
-    );
+    check("127.0.0.1:9092,[::1]:9092", Some("127.0.0.1:9092,[::1]:9092"));
     check("kafka", None);
     check("kafka:", None);
     check(":9092", None);
@@ -161,10 +138,7 @@ fn what_is_no_url_is_refused() {
         &[("OPENAI_BASE_URL", "host/v1")],
         &["OPENAI_BASE_URL=\"host/v1\" has no scheme"],
     );
-    check_refused(
-        &[("OPENAI_API_BASE", "ftp://h")],
-        &["OPENAI_API_BASE=\"ftp://h\" has a scheme"],
-    );
+    check_refused(&[("OPENAI_API_BASE", "ftp://h")], &["OPENAI_API_BASE=\"ftp://h\" has a scheme"]);
 }
 
 #[test]

@@ -85,7 +85,9 @@ impl<J: Clone> Machine<J> {
     }
 
     pub(super) fn is_leaving(&self, partition: PartitionId) -> bool {
-        self.revocation.as_ref().is_some_and(|revocation| revocation.partitions.contains(&partition))
+        self.revocation
+            .as_ref()
+            .is_some_and(|revocation| revocation.partitions.contains(&partition))
     }
 
     /// Drops what waits for a commit but may not be committed any more.
@@ -148,14 +150,17 @@ impl<J: Clone> Machine<J> {
         }
         // Held results may go out during the grace; after it they are left to the next owner, who repeats
         // nothing that was journaled.
-        let held = revocation.stage == Leaving::Grace && partitions().any(|partition| partition.held > 0);
+        let held =
+            revocation.stage == Leaving::Grace && partitions().any(|partition| partition.held > 0);
         !held && !revocation.partitions.iter().any(|id| self.queue.holds(*id))
     }
 
     fn cancel_runs(&mut self, id: PartitionId) {
         let Some(partition) = self.partitions.get(&id) else { return };
-        let running = partition.events.iter().filter(|(_, event)| matches!(event.stage, Stage::Running));
-        let position = |offset: &Offset| Position { partition: id, offset: *offset, epoch: partition.epoch };
+        let running =
+            partition.events.iter().filter(|(_, event)| matches!(event.stage, Stage::Running));
+        let position =
+            |offset: &Offset| Position { partition: id, offset: *offset, epoch: partition.epoch };
         self.outbox.extend(running.map(|(offset, _)| Action::Cancel(position(offset))));
     }
 }

@@ -1,6 +1,7 @@
 use bytes::Bytes;
 
 use super::*;
+use crate::journal::Effect;
 use crate::sink::Topic;
 
 const P0: PartitionId = PartitionId(0);
@@ -56,7 +57,13 @@ fn result(text: &str) -> Vec<Outgoing> {
 }
 
 fn outgoing(topic: Topic, text: &str) -> Outgoing {
-    Outgoing { topic, partition: None, key: None, value: Bytes::copy_from_slice(text.as_bytes()), headers: Vec::new() }
+    Outgoing {
+        topic,
+        partition: None,
+        key: None,
+        value: Bytes::copy_from_slice(text.as_bytes()),
+        headers: Vec::new(),
+    }
 }
 
 impl Bench {
@@ -64,7 +71,13 @@ impl Bench {
         self.send_young(partition, offset, key, Duration::ZERO)
     }
 
-    fn send_young(&mut self, partition: i32, offset: i64, key: &'static str, age_missing: Duration) -> &mut Self {
+    fn send_young(
+        &mut self,
+        partition: i32,
+        offset: i64,
+        key: &'static str,
+        age_missing: Duration,
+    ) -> &mut Self {
         let position = at(partition, offset);
         if self.machine.receive(position, 10) {
             let key = Some(Bytes::from_static(key.as_bytes()));
@@ -82,7 +95,12 @@ impl Bench {
     }
 
     fn failed(&mut self, partition: i32, offset: i64) -> &mut Self {
-        self.machine.ended(at(partition, offset), Ended::Retry { after: None }, 1.0 - f64::EPSILON, self.now);
+        self.machine.ended(
+            at(partition, offset),
+            Ended::Retry { after: None },
+            1.0 - f64::EPSILON,
+            self.now,
+        );
         self.turn()
     }
 
@@ -123,7 +141,10 @@ impl Bench {
     }
 
     fn published(&self) -> Vec<String> {
-        self.published.iter().map(|record| String::from_utf8(record.value.to_vec()).unwrap()).collect()
+        self.published
+            .iter()
+            .map(|record| String::from_utf8(record.value.to_vec()).unwrap())
+            .collect()
     }
 }
 
@@ -157,10 +178,18 @@ fn results_of_one_transaction_become_visible_together_and_only_then_is_room_give
     let mut bench = bench(9, Ordering::Unordered);
     bench.send(0, 0, "a").send(0, 1, "b").send(0, 2, "c");
     bench.done(0, 1).done(0, 0).done(0, 2);
-    assert_eq!(bench.batch.as_ref().unwrap().records.len(), 1, "the first settled event opens the transaction alone");
+    assert_eq!(
+        bench.batch.as_ref().unwrap().records.len(),
+        1,
+        "the first settled event opens the transaction alone"
+    );
 
     bench.apply();
-    assert_eq!(bench.batch.as_ref().unwrap().records.len(), 2, "what settled meanwhile goes into the next one");
+    assert_eq!(
+        bench.batch.as_ref().unwrap().records.len(),
+        2,
+        "what settled meanwhile goes into the next one"
+    );
     assert_eq!(bench.released, 1);
 
     bench.apply();
@@ -179,7 +208,11 @@ fn a_transaction_commits_a_position_of_every_partition_that_it_carries_a_record_
     let positions = &bench.batch.as_ref().unwrap().positions;
     assert_eq!(positions.len(), 1);
     assert_eq!(positions[0].partition, PartitionId(1));
-    assert_eq!(positions[0].offset, Offset(0), "the watermark has not moved, and is committed all the same");
+    assert_eq!(
+        positions[0].offset,
+        Offset(0),
+        "the watermark has not moved, and is committed all the same"
+    );
 }
 
 #[test]
@@ -342,10 +375,51 @@ fn events_without_work_settle_without_a_permit() {
     let position = at(0, 1);
     assert!(bench.machine.receive(position, 10));
 
-    let arrival = Arrival { position, key: None, size: 10, publish_at: bench.now + SECOND, work: Work::Publish(Vec::new()) };
+    let arrival = Arrival {
+        position,
+        key: None,
+        size: 10,
+        publish_at: bench.now + SECOND,
+        work: Work::Publish(Vec::new()),
+    };
     bench.machine.admit(arrival, bench.now);
 
     let batch = bench.turn().batch.clone().unwrap();
     assert!(batch.records.is_empty());
     assert_eq!(batch.positions[0].offset, Offset(0));
+}
+
+#[test]
+fn a_record_that_its_topic_refuses_is_replaced_in_its_place() {
+    let mut bench = bench(9, Ordering::Unordered);
+    bench.send(0, 0, "a").send(0, 1, "b").send(0, 2, "c").done(0, 0).done(0, 1).done(0, 2).apply();
+
+    let oversized = bench.machine.oversized(1).unwrap();
+    assert_eq!((oversized.position, oversized.job), (at(0, 2), Some(2)));
+    bench.machine.replace(oversized.position, &result("smaller"));
+    bench.abort().after(COMMIT_BACKOFF).apply();
+
+    assert_eq!(bench.published(), ["0/0", "0/1", "smaller"]);
+}
+
+#[test]
+fn an_effect_that_the_journal_does_not_take_lets_its_run_go_on() {
+    let mut bench = bench(9, Ordering::Unordered);
+    bench.send(0, 0, "a");
+    let effect = Effect {
+        event_id: uuid::Uuid::nil(),
+        offset: Offset(0),
+        node: "n".into(),
+        visit: 0,
+        attempt: 1,
+        update: serde_json::value::to_raw_value(&1).unwrap(),
+        usage: None,
+    };
+    bench.machine.record(at(0, 0), effect, Some(outgoing(Topic::Journal, "{}")), Some(5));
+    bench.turn();
+
+    assert!(bench.machine.oversized(0).is_none());
+    bench.abort();
+
+    assert_eq!(bench.recorded, [5]);
 }

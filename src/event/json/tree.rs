@@ -9,8 +9,8 @@ use serde_json::{Map, Value};
 
 use super::{Container, Number, Reader, Syntax, Text, Token, push_text};
 
-/// A JSON value that borrows its scalars from the text. At most [`DEPTH_MAX`](super::DEPTH_MAX)
-/// levels deep, which bounds every recursion over it.
+/// A JSON value that borrows its scalars from the text. The reader's limit on nesting bounds every
+/// recursion over it.
 #[derive(Debug)]
 pub(in crate::event) enum Tree<'a> {
     /// `null`.

@@ -121,7 +121,18 @@ fn what_does_not_fit_is_cut_and_marked() {
 }
 
 #[test]
-fn the_bytes_go_before_the_object_when_only_one_fits() {
+fn a_long_message_does_not_drive_out_the_event() {
+    let event = accepted(&event_with(r#"{"task":"t"}"#));
+    let message = "no answer\n".repeat(10_000);
+
+    let read = read(&DeadLetter { message: &message, ..letter(Original::Event(&event)) }, 2048);
+
+    assert_eq!(read["original_event"], event.normal_form());
+    assert!(read["error"]["message"].as_str().unwrap().ends_with('…'));
+}
+
+#[test]
+fn the_bytes_stay_when_only_they_or_the_object_fit() {
     let value = json!({"a": "x".repeat(1000)}).to_string();
     let ids = Ids::default();
 

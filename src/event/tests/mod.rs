@@ -124,10 +124,18 @@ proptest! {
 
 proptest! {
     #[test]
-    fn a_dead_letter_fits_whatever_the_texts(text in any::<String>(), times in 1..300_usize, limit in 2048..9000_usize) {
-        let long = json!(text.repeat(times)).to_string();
-        let event = accepted(&event_where("workflow_id", &long).replace("\"r\"", &long).replace("\"dev\"", &format!("\"dev\",\"version\":{long}")));
-        let letter = DeadLetter { message: &text.repeat(times), ..letter(Original::Event(&event)) };
+    fn a_dead_letter_fits_whatever_the_texts(
+        text in any::<String>(),
+        times in 1..300_usize,
+        limit in 2048..9000_usize,
+    ) {
+        let message = text.repeat(times);
+        let long = json!(message).to_string();
+        let event = event_where("workflow_id", &long)
+            .replace("\"r\"", &long)
+            .replace("\"dev\"", &format!("\"dev\",\"version\":{long}"));
+        let event = accepted(&event);
+        let letter = DeadLetter { message: &message, ..letter(Original::Event(&event)) };
 
         let bytes = letter.encode(limit);
 

@@ -28,20 +28,10 @@ fn usage_timings_and_the_reason_are_kept() {
     ));
 
     let draft = draft.unwrap();
-    assert_eq!(
-        draft.usage,
-        Some(Usage {
-            input_tokens: 7,
-            output_tokens: 3
-        })
-    );
+    assert_eq!(draft.usage, Some(Usage { input_tokens: 7, output_tokens: 3 }));
     assert_eq!(draft.done_reason, DoneReason::Length);
     let nanos = Duration::from_nanos;
-    let server = ServerTimings {
-        load: nanos(1000),
-        prompt: nanos(2000),
-        answer: Duration::ZERO,
-    };
+    let server = ServerTimings { load: nanos(1000), prompt: nanos(2000), answer: Duration::ZERO };
     assert_eq!(draft.server, server);
 }
 
@@ -59,15 +49,9 @@ fn ollamas_lines_are_taken_as_they_come() {
     check(&format!("\u{feff}{a}\n{b}\n"), "ab");
     check(&format!("{a}\n{b}\n{a}\n{b}\n"), "ab");
     check(&format!("{{\"error\":\"\"}}\n{b}\n"), "b");
-    check(
-        "{\"response\":\"a\u{2028}b\u{85}c\",\"done\":true}\n",
-        "a\u{2028}b\u{85}c",
-    );
+    check("{\"response\":\"a\u{2028}b\u{85}c\",\"done\":true}\n", "a\u{2028}b\u{85}c");
     check(r#"{"response":"a","thinking":"hm","done":true}"#, "a");
-    check(
-        r#"{"message":{"content":"a","thinking":"hm"},"done":true}"#,
-        "a",
-    );
+    check(r#"{"message":{"content":"a","thinking":"hm"},"done":true}"#, "a");
 }
 
 #[test]
@@ -75,22 +59,10 @@ fn what_does_not_matter_may_be_wrong() {
     let check = |body: &str, expected: &str| {
         assert_eq!(outcome(ollama(body)), Ok(expected.to_owned()), "{body:?}");
     };
-    check(
-        r#"{"response":"x","done":true,"total_duration":NaN,"eval_count":-Infinity}"#,
-        "x",
-    );
-    check(
-        r#"{"response":"x","done":true,"eval_count":"many","model":5}"#,
-        "x",
-    );
-    check(
-        r#"{"response":"x","response":"y","done":false,"done":true}"#,
-        "y",
-    );
-    check(
-        r#"{"response":"\ud83d\ude80\ud83d!","done":true}"#,
-        "\u{1f680}\u{fffd}!",
-    );
+    check(r#"{"response":"x","done":true,"total_duration":NaN,"eval_count":-Infinity}"#, "x");
+    check(r#"{"response":"x","done":true,"eval_count":"many","model":5}"#, "x");
+    check(r#"{"response":"x","response":"y","done":false,"done":true}"#, "y");
+    check(r#"{"response":"\ud83d\ude80\ud83d!","done":true}"#, "\u{1f680}\u{fffd}!");
     check(r#"{"response":"NaN \" \\","done":true}"#, "NaN \" \\");
     check(r#"{"response":null,"done":true}"#, "");
     check(r#"{"done":true}"#, "");
@@ -138,38 +110,20 @@ fn what_is_no_line_of_a_stream_is_not_understood() {
 #[test]
 fn an_error_anywhere_is_an_error() {
     let check = |body: &str, class| assert_eq!(outcome(ollama(body)), Err(class), "{body:?}");
-    check(
-        "{\"error\":\"model requires more system memory\"}\n",
-        "llm.server_error",
-    );
-    check(
-        "{\"response\":\"x\",\"error\":\"bad\",\"done\":true}\n",
-        "llm.server_error",
-    );
-    check(
-        "{\"response\":\"x\",\"done\":true}\n{\"error\":\"bad\"}\n",
-        "llm.server_error",
-    );
+    check("{\"error\":\"model requires more system memory\"}\n", "llm.server_error");
+    check("{\"response\":\"x\",\"error\":\"bad\",\"done\":true}\n", "llm.server_error");
+    check("{\"response\":\"x\",\"done\":true}\n{\"error\":\"bad\"}\n", "llm.server_error");
     check("{\"error\":{\"message\":\"bad\"}}\n", "llm.server_error");
     check("{\"error\":true}", "llm.server_error");
-    check(
-        "{\"error\":\"the input exceeds the context length\"}",
-        "llm.context_overflow",
-    );
-    check(
-        "{\"error\":\"invalid format: \\\"x\\\"\"}",
-        "llm.invalid_request",
-    );
+    check("{\"error\":\"the input exceeds the context length\"}", "llm.context_overflow");
+    check("{\"error\":\"invalid format: \\\"x\\\"\"}", "llm.invalid_request");
 }
 
 #[test]
 fn bytes_that_are_no_text_become_replacement_characters() {
     let body = b"{\"response\":\"a\xff\xe2\x82\",\"done\":true}\n";
 
-    assert_eq!(
-        outcome(read(Dialect::Ollama, body.chunks(1))),
-        Ok("a\u{fffd}\u{fffd}".to_owned())
-    );
+    assert_eq!(outcome(read(Dialect::Ollama, body.chunks(1))), Ok("a\u{fffd}\u{fffd}".to_owned()));
 }
 
 const A: &str = r#"data: {"choices":[{"index":0,"delta":{"content":"a"}}]}"#;
@@ -189,10 +143,7 @@ fn completions_are_taken_streamed() {
     let second = r#"data: {"choices":[{"index":1,"delta":{"content":"x"}}]}"#;
     let check = check_completion;
     check(&format!("{A}\n\n{B}\n\ndata: [DONE]\n\n"), Ok("ab"));
-    check(
-        &format!(": ping\r\n\r\n{A}\r\n\r\nid: 1\r\n{B}\r\n\r\ndata:[DONE]\r\n\r\n"),
-        Ok("ab"),
-    );
+    check(&format!(": ping\r\n\r\n{A}\r\n\r\nid: 1\r\n{B}\r\n\r\ndata:[DONE]\r\n\r\n"), Ok("ab"));
     check(&format!("{A}\n\n{stop}\n\n"), Ok("a"));
     check(&format!("\u{feff}{A}\n\ndata: [DONE]"), Ok("a"));
     check(&format!("{A}\n\ndata: [DONE]\n\n{B}\n\n"), Ok("a"));
@@ -222,10 +173,7 @@ fn completions_are_refused() {
     check(&format!("{A}\n\n"), Err("llm.truncated"));
     check(&format!("{A}\n\ndata: {{\"choi"), Err("llm.truncated"));
     check(&format!("{A}\n\ndata: [DO"), Err("llm.truncated"));
-    check(
-        "{\"choices\":[{\"message\":{\"content\":\"w\"},\"fin",
-        Err("llm.truncated"),
-    );
+    check("{\"choices\":[{\"message\":{\"content\":\"w\"},\"fin", Err("llm.truncated"));
     check(open, Err("llm.truncated"));
     check("<html></html>", Err("llm.bad_output"));
     check("[]", Err("llm.bad_output"));
@@ -243,73 +191,28 @@ fn usage_may_come_after_the_reason() {
     ));
 
     let draft = draft.unwrap();
-    assert_eq!(
-        draft.usage,
-        Some(Usage {
-            input_tokens: 11,
-            output_tokens: 3
-        })
-    );
+    assert_eq!(draft.usage, Some(Usage { input_tokens: 11, output_tokens: 3 }));
     assert_eq!(draft.done_reason, DoneReason::Length);
 }
 
 #[test]
 fn a_body_ends_at_its_limits() {
-    let bounds = Bounds {
-        answer: 4,
-        line: 40,
-    };
+    let bounds = Bounds { answer: 4, line: 40 };
     let check = |dialect, body: &str, expected: Result<&str, &'static str>| {
         let read = outcome(read_within(dialect, bounds, body.as_bytes().chunks(3)));
         assert_eq!(read, expected.map(str::to_owned), "{body:?}");
     };
     let (ollama, openai) = (Dialect::Ollama, Dialect::OpenAi);
-    check(
-        ollama,
-        "{\"response\":\"abcd\"}\n{\"done\":true}\n",
-        Ok("abcd"),
-    );
-    check(
-        ollama,
-        "{\"response\":\"abcde\"}\n{\"done\":true}\n",
-        Err("llm.too_large"),
-    );
-    check(
-        ollama,
-        "{\"response\":\"abc\"}\n{\"response\":\"de\"}\n",
-        Err("llm.too_large"),
-    );
-    check(
-        ollama,
-        &format!("{{\"done\":true{}}}\n", " ".repeat(27)),
-        Ok(""),
-    );
-    check(
-        ollama,
-        &format!("{{\"done\":true{}}}\n", " ".repeat(28)),
-        Err("llm.too_large"),
-    );
+    check(ollama, "{\"response\":\"abcd\"}\n{\"done\":true}\n", Ok("abcd"));
+    check(ollama, "{\"response\":\"abcde\"}\n{\"done\":true}\n", Err("llm.too_large"));
+    check(ollama, "{\"response\":\"abc\"}\n{\"response\":\"de\"}\n", Err("llm.too_large"));
+    check(ollama, &format!("{{\"done\":true{}}}\n", " ".repeat(27)), Ok(""));
+    check(ollama, &format!("{{\"done\":true{}}}\n", " ".repeat(28)), Err("llm.too_large"));
     check(ollama, &"x".repeat(41), Err("llm.too_large"));
-    check(
-        openai,
-        &format!("data: [DONE]{}\n\n", " ".repeat(28)),
-        Ok(""),
-    );
-    check(
-        openai,
-        &format!("data: [DONE]{}\n\n", " ".repeat(29)),
-        Err("llm.too_large"),
-    );
-    check(
-        openai,
-        &"data: xxxxxxxxxxxx\n".repeat(4),
-        Err("llm.too_large"),
-    );
-    check(
-        openai,
-        &format!("{{{}", " ".repeat(40)),
-        Err("llm.too_large"),
-    );
+    check(openai, &format!("data: [DONE]{}\n\n", " ".repeat(28)), Ok(""));
+    check(openai, &format!("data: [DONE]{}\n\n", " ".repeat(29)), Err("llm.too_large"));
+    check(openai, &"data: xxxxxxxxxxxx\n".repeat(4), Err("llm.too_large"));
+    check(openai, &format!("{{{}", " ".repeat(40)), Err("llm.too_large"));
 }
 
 #[test]

@@ -26,9 +26,7 @@ fn expected(body: &[u8]) -> Result<String, &'static str> {
         if value.get("error").is_some() {
             return Err("llm.server_error");
         }
-        let said = value
-            .get("response")
-            .or_else(|| value.pointer("/message/content"));
+        let said = value.get("response").or_else(|| value.pointer("/message/content"));
         if !done {
             answer += said.and_then(Value::as_str).unwrap_or_default();
         }
@@ -41,35 +39,19 @@ fn expected(body: &[u8]) -> Result<String, &'static str> {
             return Err("llm.context_overflow");
         }
     }
-    if done {
-        Ok(answer)
-    } else {
-        Err("llm.truncated")
-    }
+    if done { Ok(answer) } else { Err("llm.truncated") }
 }
 
 /// The recorded bodies of status 200, with the dialect that they are written in.
 fn recorded() -> Vec<(String, Dialect, Vec<u8>)> {
-    let rows = EXCHANGES
-        .lines()
-        .map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let rows = EXCHANGES.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
     let good = rows.filter(|row| row["response"]["status"] == 200);
     good.map(|row| {
         let path = row["request"]["path"].as_str().unwrap();
-        let dialect = if path.starts_with("/v1") {
-            Dialect::OpenAi
-        } else {
-            Dialect::Ollama
-        };
+        let dialect = if path.starts_with("/v1") { Dialect::OpenAi } else { Dialect::Ollama };
         let chunks = row["response"]["chunks"].as_array().unwrap();
-        let body = chunks
-            .iter()
-            .flat_map(|chunk| chunk[1].as_str().unwrap().bytes());
-        (
-            row["name"].as_str().unwrap().to_owned(),
-            dialect,
-            body.collect(),
-        )
+        let body = chunks.iter().flat_map(|chunk| chunk[1].as_str().unwrap().bytes());
+        (row["name"].as_str().unwrap().to_owned(), dialect, body.collect())
     })
     .collect()
 }
@@ -79,11 +61,7 @@ fn vectors_mean_the_same_whatever_the_chunks() {
     for (name, dialect, body) in recorded() {
         let whole = read(dialect, [body.as_slice()]);
         for size in [1, 2, 3, 5, 7, 64, 1000] {
-            assert_eq!(
-                read(dialect, body.chunks(size)),
-                whole,
-                "{name} in pieces of {size}"
-            );
+            assert_eq!(read(dialect, body.chunks(size)), whole, "{name} in pieces of {size}");
         }
         for cut in 0..body.len() {
             let (head, tail) = body.split_at(cut);
@@ -101,9 +79,7 @@ fn vectors_cut_off_anywhere_are_never_an_answer_before_their_end() {
             match dialect {
                 Dialect::Ollama => assert_eq!(read, expected(body), "{name} cut at {cut}"),
                 Dialect::OpenAi => {
-                    let end = body
-                        .windows(22)
-                        .any(|window| window == b"\"finish_reason\":\"lengt");
+                    let end = body.windows(22).any(|window| window == b"\"finish_reason\":\"lengt");
                     let cut_off = Err("llm.truncated");
                     assert!(
                         read == cut_off || end && read == Ok("Say hi\u{306b}\u{884c}".into()),

@@ -17,12 +17,7 @@ fn base(url: &str) -> BaseUrl {
 }
 
 fn refused(status: u16, body: &str) -> Fault {
-    Refusal {
-        status,
-        body: body.as_bytes(),
-        ..Refusal::default()
-    }
-    .fault()
+    Refusal { status, body: body.as_bytes(), ..Refusal::default() }.fault()
 }
 
 /// One fault of every kind.
@@ -32,47 +27,19 @@ fn faults() -> Vec<Fault> {
     vec![
         Fault::Unreachable { reason: text() },
         Fault::Reset { reason: text() },
-        Fault::Timeout {
-            phase: Phase::FirstByte,
-            after: Duration::from_secs(120),
-        },
+        Fault::Timeout { phase: Phase::FirstByte, after: Duration::from_secs(120) },
         Fault::ModelMissing { message: text() },
-        Fault::WrongUrl {
-            status: 404,
-            message: text(),
-        },
-        Fault::Redirected {
-            status: 307,
-            to: text(),
-        },
-        Fault::InvalidRequest {
-            status: 400,
-            message: text(),
-        },
-        Fault::Unauthorized {
-            status: 401,
-            message: text(),
-        },
-        Fault::RateLimited {
-            after,
-            message: text(),
-        },
-        Fault::Overloaded {
-            after,
-            message: text(),
-        },
-        Fault::ServerError {
-            status: 502,
-            after,
-            message: text(),
-        },
+        Fault::WrongUrl { status: 404, message: text() },
+        Fault::Redirected { status: 307, to: text() },
+        Fault::InvalidRequest { status: 400, message: text() },
+        Fault::Unauthorized { status: 401, message: text() },
+        Fault::RateLimited { after, message: text() },
+        Fault::Overloaded { after, message: text() },
+        Fault::ServerError { status: 502, after, message: text() },
         Fault::ContextOverflow { message: text() },
         Fault::Truncated { reason: text() },
         Fault::BadOutput { reason: text() },
-        Fault::TooLarge {
-            what: "line",
-            limit: 9,
-        },
+        Fault::TooLarge { what: "line", limit: 9 },
     ]
 }
 
@@ -91,11 +58,7 @@ fn check_class(status: u16, body: &str, class: &str) {
 fn a_status_makes_the_class() {
     let check = check_class;
     check(302, "", "llm.redirected");
-    check(
-        400,
-        r#"{"error":"model is required"}"#,
-        "llm.invalid_request",
-    );
+    check(400, r#"{"error":"model is required"}"#, "llm.invalid_request");
     check(401, r#"{"error":"unauthorized"}"#, "llm.unauthorized");
     check(403, "", "llm.unauthorized");
     check(405, "405 method not allowed", "llm.wrong_url");
@@ -106,11 +69,7 @@ fn a_status_makes_the_class() {
     check(500, r#"{"error":"boom"}"#, "llm.server_error");
     check(500, "", "llm.server_error");
     check(500, r#"["x"]"#, "llm.server_error");
-    check(
-        501,
-        r#"{"error":"no embeddings here"}"#,
-        "llm.invalid_request",
-    );
+    check(501, r#"{"error":"no embeddings here"}"#, "llm.invalid_request");
     check(502, "<html>", "llm.server_error");
     check(503, r#"{"error":"server busy"}"#, "llm.overloaded");
     check(504, "gateway timeout", "llm.server_error");
@@ -121,14 +80,8 @@ fn a_status_makes_the_class() {
 fn a_404_is_about_the_model_or_about_the_url() {
     let check = |body, class| check_class(404, body, class);
     check(r#"{"error":"model 'nope' not found"}"#, "llm.model_missing");
-    check(
-        r#"{"error":{"message":"no `x`","code":"model_not_found"}}"#,
-        "llm.model_missing",
-    );
-    check(
-        r#"{"object":"error","message":"no model `x`","code":404}"#,
-        "llm.model_missing",
-    );
+    check(r#"{"error":{"message":"no `x`","code":"model_not_found"}}"#, "llm.model_missing");
+    check(r#"{"object":"error","message":"no model `x`","code":404}"#, "llm.model_missing");
     check("404 page not found", "llm.wrong_url");
     check(r#"{"detail":"Not Found"}"#, "llm.wrong_url");
     check(r#"{"message":"no Route matched"}"#, "llm.wrong_url");
@@ -139,43 +92,19 @@ fn a_500_may_be_the_callers() {
     let check = |body, class| check_class(500, body, class);
     let option = r#"{"error":"option \"num_predict\" must be of type integer"}"#;
     check(option, "llm.invalid_request");
-    check(
-        r#"{"error":"invalid format: \"\\\"xml\\\"\"; expected"}"#,
-        "llm.invalid_request",
-    );
-    check(
-        r#"{"error":"invalid JSON schema in format"}"#,
-        "llm.invalid_request",
-    );
-    check(
-        r#"{"error":"model runner has unexpectedly stopped"}"#,
-        "llm.server_error",
-    );
+    check(r#"{"error":"invalid format: \"\\\"xml\\\"\"; expected"}"#, "llm.invalid_request");
+    check(r#"{"error":"invalid JSON schema in format"}"#, "llm.invalid_request");
+    check(r#"{"error":"model runner has unexpectedly stopped"}"#, "llm.server_error");
 }
 
 #[test]
 fn an_overflow_is_told_by_its_words() {
     let check = |status, body| check_class(status, body, "llm.context_overflow");
-    check(
-        400,
-        r#"{"error":"the input length exceeds the context length"}"#,
-    );
-    check(
-        400,
-        r#"{"error":{"message":"too long","code":"context_length_exceeded"}}"#,
-    );
-    check(
-        400,
-        r#"{"object":"error","message":"maximum context length is 4096","code":400}"#,
-    );
-    check(
-        400,
-        r#"{"error":{"code":400,"message":"x","type":"exceed_context_size_error"}}"#,
-    );
-    check(
-        500,
-        r#"{"error":"the request exceeds the available context size"}"#,
-    );
+    check(400, r#"{"error":"the input length exceeds the context length"}"#);
+    check(400, r#"{"error":{"message":"too long","code":"context_length_exceeded"}}"#);
+    check(400, r#"{"object":"error","message":"maximum context length is 4096","code":400}"#);
+    check(400, r#"{"error":{"code":400,"message":"x","type":"exceed_context_size_error"}}"#);
+    check(500, r#"{"error":"the request exceeds the available context size"}"#);
 }
 
 #[test]
@@ -184,21 +113,9 @@ fn the_servers_words_are_kept_and_its_pages_are_not() {
         assert_eq!(refused(status, body).to_string(), expected);
     };
     check(500, r#"{"error":"boom"}"#, "server error, status 500: boom");
-    check(
-        500,
-        r#"{"error":{"message":"a\nb"}}"#,
-        "server error, status 500: a b",
-    );
-    check(
-        500,
-        "Internal Server Error",
-        "server error, status 500: Internal Server Error",
-    );
-    check(
-        502,
-        "<html><body>secret</body></html>",
-        "server error, status 502: a page of 32 bytes",
-    );
+    check(500, r#"{"error":{"message":"a\nb"}}"#, "server error, status 500: a b");
+    check(500, "Internal Server Error", "server error, status 500: Internal Server Error");
+    check(502, "<html><body>secret</body></html>", "server error, status 502: a page of 32 bytes");
     check(500, "", "server error, status 500: no reason given");
 }
 
@@ -206,11 +123,7 @@ fn the_servers_words_are_kept_and_its_pages_are_not() {
 fn the_servers_wish_is_the_disposition() {
     let after = Some(Duration::from_secs(7));
     let check = |status, expected| {
-        let refusal = Refusal {
-            status,
-            after,
-            ..Refusal::default()
-        };
+        let refusal = Refusal { status, after, ..Refusal::default() };
         assert_eq!(refusal.fault().disposition(), expected, "{status}");
     };
     check(503, Disposition::Retry { after });
@@ -225,11 +138,7 @@ fn a_wish_is_seconds_or_a_date_and_at_most_an_hour() {
     // Sun, 06 Nov 1994 08:49:37 GMT
     let now = SystemTime::UNIX_EPOCH + Duration::from_secs(784_111_777);
     let check = |value, expected: Option<u64>| {
-        assert_eq!(
-            retry_after(value, now),
-            expected.map(Duration::from_secs),
-            "{value:?}"
-        );
+        assert_eq!(retry_after(value, now), expected.map(Duration::from_secs), "{value:?}");
     };
     check("0", Some(0));
     check(" 120 ", Some(120));
@@ -274,19 +183,14 @@ fn credentials_of_the_url_are_sent_and_not_shown() {
     let header = endpoint.credentials().unwrap();
     assert_eq!(header, "Basic YWRhOmh1bnRlcjI=");
     assert!(header.is_sensitive());
-    assert_eq!(
-        endpoint.url("api/generate").as_str(),
-        "http://ollama:11434/x/api/generate"
-    );
+    assert_eq!(endpoint.url("api/generate").as_str(), "http://ollama:11434/x/api/generate");
 }
 
 #[test]
 fn a_key_that_is_no_header_is_refused_without_being_shown() {
     let key = SecretString::from("hunter2\n");
 
-    let error = Endpoint::new(&base("http://ollama:11434"), Some(&key))
-        .err()
-        .unwrap();
+    let error = Endpoint::new(&base("http://ollama:11434"), Some(&key)).err().unwrap();
 
     assert_eq!(
         error.to_string(),
@@ -297,11 +201,7 @@ fn a_key_that_is_no_header_is_refused_without_being_shown() {
 #[test]
 fn this_host_is_known_by_its_names() {
     let check = |url, expected| {
-        assert_eq!(
-            Endpoint::new(&base(url), None).unwrap().is_loopback(),
-            expected,
-            "{url}"
-        );
+        assert_eq!(Endpoint::new(&base(url), None).unwrap().is_loopback(), expected, "{url}");
     };
     check("http://localhost:11434", true);
     check("http://a.localhost", true);

@@ -7,10 +7,7 @@ use super::error::Fault;
 use super::reader::{Bounds, Draft, Reader};
 use super::{ollama, openai};
 
-const BOUNDS: Bounds = Bounds {
-    answer: 1024 * 1024,
-    line: 8 * 1024 * 1024,
-};
+const BOUNDS: Bounds = Bounds { answer: 1024 * 1024, line: 8 * 1024 * 1024 };
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Dialect {

@@ -46,10 +46,7 @@ async fn life_ends_when_the_heart_is_silent_for_more_than_thirty_seconds() {
     advance(Duration::from_secs(30)).await;
     assert!(health.livez().ok);
     advance(Duration::from_millis(1)).await;
-    assert_eq!(
-        health.livez().reasons(),
-        "heartbeat: no heartbeat for 30 s, the limit is 30 s"
-    );
+    assert_eq!(health.livez().reasons(), "heartbeat: no heartbeat for 30 s, the limit is 30 s");
 
     health.beat();
     assert!(health.livez().ok);
@@ -68,10 +65,7 @@ fn a_wait_is_logged_once_for_each_new_reason() {
         kafka.progress("2 of 9");
     });
 
-    let told: Vec<_> = lines
-        .iter()
-        .map(|line| (&line["level"], &line["reason"]))
-        .collect();
+    let told: Vec<_> = lines.iter().map(|line| (&line["level"], &line["reason"])).collect();
     let none = serde_json::Value::Null;
     assert_eq!(
         told,

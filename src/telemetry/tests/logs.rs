@@ -26,70 +26,39 @@ impl io::Write for Log {
 pub(super) fn logged(write: impl FnOnce()) -> Vec<serde_json::Value> {
     let log = Log::default();
     let writer = log.clone();
-    let layer = Json {
-        writer: move || writer.clone(),
-    };
+    let layer = Json { writer: move || writer.clone() };
     tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), write);
     let text = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
-    text.lines()
-        .map(|line| serde_json::from_str(line).unwrap())
-        .collect()
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
 #[test]
 fn a_log_line_is_one_flat_object() {
     let lines = logged(|| {
-        info!(
-            partition = 3,
-            offset = -7i64,
-            share = 0.5,
-            ok = true,
-            "paused \"it\"\n\t\\{}",
-            'ü'
-        );
+        info!(partition = 3, offset = -7i64, share = 0.5, ok = true, "paused \"it\"\n\t\\{}", 'ü');
     });
 
     let line = lines[0].as_object().unwrap();
     let keys: Vec<_> = line.keys().map(String::as_str).collect();
     assert_eq!(
         keys,
-        [
-            "timestamp",
-            "level",
-            "target",
-            "message",
-            "partition",
-            "offset",
-            "share",
-            "ok"
-        ]
+        ["timestamp", "level", "target", "message", "partition", "offset", "share", "ok"]
     );
     assert_eq!(line["message"], "paused \"it\"\n\t\\ü");
     assert_eq!(line["level"], "INFO");
     assert_eq!(line["target"], "weir::telemetry::tests::logs");
     assert_eq!(
-        (
-            &line["partition"],
-            &line["offset"],
-            &line["share"],
-            &line["ok"]
-        ),
+        (&line["partition"], &line["offset"], &line["share"], &line["ok"]),
         (&3.into(), &(-7).into(), &0.5.into(), &true.into())
     );
     let timestamp = line["timestamp"].as_str().unwrap();
-    assert!(
-        timestamp.len() == 27 && timestamp.ends_with('Z'),
-        "{timestamp}"
-    );
+    assert!(timestamp.len() == 27 && timestamp.ends_with('Z'), "{timestamp}");
     assert_eq!(timestamp.find('T'), Some(10));
 }
 
 #[test]
 fn every_character_survives_the_log() {
-    let all: String = (0..0x3000)
-        .filter_map(char::from_u32)
-        .chain(['😀', '\u{10ffff}'])
-        .collect();
+    let all: String = (0..0x3000).filter_map(char::from_u32).chain(['😀', '\u{10ffff}']).collect();
 
     let lines = logged(|| info!(text = all, debug = ?all, "{all}"));
 
@@ -104,22 +73,11 @@ fn every_character_survives_the_log() {
 #[test]
 fn the_fields_of_spans_are_on_the_line_and_the_innermost_counts() {
     let lines = logged(|| {
-        let run = info_span!(
-            "run",
-            event_id = "e1",
-            attempt = 1,
-            node = tracing::field::Empty
-        );
+        let run = info_span!("run", event_id = "e1", attempt = 1, node = tracing::field::Empty);
         run.record("attempt", 2);
         let _run = run.entered();
         let _node = info_span!("node", node = "llm_analysis", attempt = 3).entered();
-        debug!(
-            event_id = "e2",
-            r#type = "x",
-            level = "y",
-            ratio = f64::NAN,
-            "called"
-        );
+        debug!(event_id = "e2", r#type = "x", level = "y", ratio = f64::NAN, "called");
     });
 
     let mut line = lines[0].clone();
@@ -145,10 +103,7 @@ fn a_value_that_can_not_be_shown_spoils_no_line() {
 
     let lines = logged(|| info!(broken = %Broken, after = 1, "shown"));
 
-    assert_eq!(
-        (&lines[0]["broken"], &lines[0]["after"]),
-        (&serde_json::Value::Null, &1.into())
-    );
+    assert_eq!((&lines[0]["broken"], &lines[0]["after"]), (&serde_json::Value::Null, &1.into()));
 }
 
 #[test]
@@ -164,9 +119,6 @@ fn a_panic_is_counted_and_logged() {
     std::panic::set_hook(before);
 
     assert_eq!(read(&metrics.encode())["weir_panics_total"], 1.0);
-    assert_eq!(
-        (&lines[0]["level"], &lines[0]["panic"]),
-        (&"ERROR".into(), &"node 7 broke".into())
-    );
+    assert_eq!((&lines[0]["level"], &lines[0]["panic"]), (&"ERROR".into(), &"node 7 broke".into()));
     assert!(lines[0]["place"].as_str().unwrap().contains("logs.rs:"));
 }

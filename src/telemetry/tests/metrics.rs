@@ -58,10 +58,7 @@ fn check_labels(text: &str) {
             && character != '"'
         {
             if character == '\\' {
-                assert!(
-                    matches!(characters.next(), Some('\\' | '"' | 'n')),
-                    "{text}"
-                );
+                assert!(matches!(characters.next(), Some('\\' | '"' | 'n')), "{text}");
             }
         }
         rest = characters.as_str().trim_start_matches(',');
@@ -78,10 +75,7 @@ fn every_row_of_the_table_is_exposed() {
     for row in metrics.rows() {
         let family = row.family();
         assert!(text.contains(&format!("# HELP {family} ")), "{family}");
-        assert!(
-            text.contains(&format!("# TYPE {family} {}\n", row.kind.as_str())),
-            "{family}"
-        );
+        assert!(text.contains(&format!("# TYPE {family} {}\n", row.kind.as_str())), "{family}");
         let total = row.name.ends_with("_total");
         assert_eq!(total, row.kind == Kind::Counter, "{}", row.name);
     }
@@ -143,37 +137,16 @@ fn what_is_recorded_is_exposed() {
         ("weir_results_total{status=\"success\"}", 1.0),
         ("weir_dead_letters_total{class=\"llm.timeout\"}", 1.0),
         ("weir_retries_total{class=\"llm.timeout\"}", 1.0),
-        (
-            "weir_workflow_duration_seconds_bucket{le=\"2.5\",status=\"success\"}",
-            0.0,
-        ),
-        (
-            "weir_workflow_duration_seconds_bucket{le=\"5.0\",status=\"success\"}",
-            1.0,
-        ),
-        (
-            "weir_workflow_duration_seconds_bucket{le=\"+Inf\",status=\"success\"}",
-            1.0,
-        ),
-        (
-            "weir_node_executions_total{node=\"data_agent\",outcome=\"ok\"}",
-            1.0,
-        ),
-        (
-            "weir_node_duration_seconds_sum{node=\"data_agent\"}",
-            0.000_003,
-        ),
+        ("weir_workflow_duration_seconds_bucket{le=\"2.5\",status=\"success\"}", 0.0),
+        ("weir_workflow_duration_seconds_bucket{le=\"5.0\",status=\"success\"}", 1.0),
+        ("weir_workflow_duration_seconds_bucket{le=\"+Inf\",status=\"success\"}", 1.0),
+        ("weir_node_executions_total{node=\"data_agent\",outcome=\"ok\"}", 1.0),
+        ("weir_node_duration_seconds_sum{node=\"data_agent\"}", 0.000_003),
     ] {
         assert_eq!(samples.get(series), Some(&value), "{series}");
     }
-    let build = samples
-        .keys()
-        .find(|series| series.starts_with("weir_build_info{"))
-        .unwrap();
-    assert!(
-        build.contains("librdkafka=\"2.12.1\"") && build.contains("version=\""),
-        "{build}"
-    );
+    let build = samples.keys().find(|series| series.starts_with("weir_build_info{")).unwrap();
+    assert!(build.contains("librdkafka=\"2.12.1\"") && build.contains("version=\""), "{build}");
     assert_eq!(metrics.summary(), "12 in flight, 340 unsettled, lag 41");
 }
 
@@ -193,21 +166,14 @@ fn a_model_call_is_exposed_under_opentelemetrys_names() {
     metrics.llm_model(call.provider, call.model);
     let before = read(&metrics.encode());
     metrics.llm_call(&call);
-    metrics.llm_call(&LlmCall {
-        outcome: "llm.timeout",
-        first_byte: None,
-        ..call
-    });
+    metrics.llm_call(&LlmCall { outcome: "llm.timeout", first_byte: None, ..call });
     metrics.llm_in_flight(2);
     metrics.llm_in_flight(-1);
 
     let labels = r#"gen_ai_operation_name="chat",gen_ai_provider_name="ollama",gen_ai_request_model="odd \"name\"\\\n""#;
     let after = read(&metrics.encode());
     let count = format!("gen_ai_client_operation_duration_seconds_count{{{labels}}}");
-    assert_eq!(
-        (before.get(&count), after.get(&count)),
-        (Some(&0.0), Some(&1.0))
-    );
+    assert_eq!((before.get(&count), after.get(&count)), (Some(&0.0), Some(&1.0)));
     for (series, value) in [
         (
             format!(
@@ -215,18 +181,9 @@ fn a_model_call_is_exposed_under_opentelemetrys_names() {
             ),
             1.0,
         ),
-        (
-            format!("gen_ai_client_operation_time_to_first_chunk_seconds_count{{{labels}}}"),
-            1.0,
-        ),
-        (
-            format!("gen_ai_client_inference_usage_input_tokens_total{{{labels}}}"),
-            22.0,
-        ),
-        (
-            format!("gen_ai_client_inference_usage_output_tokens_total{{{labels}}}"),
-            10.0,
-        ),
+        (format!("gen_ai_client_operation_time_to_first_chunk_seconds_count{{{labels}}}"), 1.0),
+        (format!("gen_ai_client_inference_usage_input_tokens_total{{{labels}}}"), 22.0),
+        (format!("gen_ai_client_inference_usage_output_tokens_total{{{labels}}}"), 10.0),
         ("weir_llm_requests_in_flight".to_owned(), 1.0),
     ] {
         assert_eq!(after.get(&series), Some(&value), "{series}");
@@ -246,10 +203,7 @@ fn an_open_label_set_stops_growing_at_a_thousand() {
         samples.get("weir_node_executions_total{node=\"node-999\",outcome=\"ok\"}"),
         Some(&1.0)
     );
-    assert_eq!(
-        samples.get("weir_node_executions_total{node=\"node-1000\",outcome=\"ok\"}"),
-        None
-    );
+    assert_eq!(samples.get("weir_node_executions_total{node=\"node-1000\",outcome=\"ok\"}"), None);
     assert_eq!(
         samples.get("weir_node_executions_total{node=\"other\",outcome=\"other\"}"),
         Some(&3.0)
@@ -266,15 +220,9 @@ fn a_partition_given_away_has_no_series() {
     metrics.forget_partition(0);
 
     let samples = read(&metrics.encode());
-    assert_eq!(
-        samples.get("weir_consumer_lag_records{partition=\"0\"}"),
-        None
-    );
+    assert_eq!(samples.get("weir_consumer_lag_records{partition=\"0\"}"), None);
     assert_eq!(samples.get("weir_recovery_records{partition=\"0\"}"), None);
-    assert_eq!(
-        samples.get("weir_consumer_lag_records{partition=\"1\"}"),
-        Some(&-1.0)
-    );
+    assert_eq!(samples.get("weir_consumer_lag_records{partition=\"1\"}"), Some(&-1.0));
     assert_eq!(metrics.summary(), "0 in flight, 0 unsettled");
 }
 
@@ -293,22 +241,10 @@ fn histograms_lose_nothing_between_threads() {
     });
 
     let samples = read(&metrics.encode());
-    assert_eq!(
-        samples.get("weir_llm_permits_wait_seconds_count"),
-        Some(&40_000.0)
-    );
-    assert_eq!(
-        samples.get("weir_llm_permits_wait_seconds_sum"),
-        Some(&20_000.0)
-    );
-    assert_eq!(
-        samples.get("weir_llm_permits_wait_seconds_bucket{le=\"0.25\"}"),
-        Some(&0.0)
-    );
-    assert_eq!(
-        samples.get("weir_llm_permits_wait_seconds_bucket{le=\"0.5\"}"),
-        Some(&40_000.0)
-    );
+    assert_eq!(samples.get("weir_llm_permits_wait_seconds_count"), Some(&40_000.0));
+    assert_eq!(samples.get("weir_llm_permits_wait_seconds_sum"), Some(&20_000.0));
+    assert_eq!(samples.get("weir_llm_permits_wait_seconds_bucket{le=\"0.25\"}"), Some(&0.0));
+    assert_eq!(samples.get("weir_llm_permits_wait_seconds_bucket{le=\"0.5\"}"), Some(&40_000.0));
 }
 
 #[test]

@@ -18,20 +18,13 @@ const LATER: Duration = Duration::from_secs(20);
 
 fn ollama(url: &str) -> Config {
     let ollama = serde_json::from_value(json!({ "base_url": url, "temperature": 0.7 })).unwrap();
-    Config {
-        ollama,
-        ..Config::default()
-    }
+    Config { ollama, ..Config::default() }
 }
 
 fn openai(url: &str) -> Config {
     let openai =
         serde_json::from_value(json!({ "base_url": format!("{url}/v1"), "api_key": "sk-hunter2" }));
-    Config {
-        provider: Provider::OpenAi,
-        openai: openai.unwrap(),
-        ..Config::default()
-    }
+    Config { provider: Provider::OpenAi, openai: openai.unwrap(), ..Config::default() }
 }
 
 fn client(config: &Config) -> Client {
@@ -40,22 +33,14 @@ fn client(config: &Config) -> Client {
 
 async fn ask(client: &Client, prompt: &str) -> Result<Answer, Error> {
     let queue = QueueTime::default();
-    client
-        .ask(Request {
-            system: None,
-            prompt,
-            queue: &queue,
-        })
-        .await
+    client.ask(Request { system: None, prompt, queue: &queue }).await
 }
 
 /// Asks Ollama once and returns what it came to: the text, or the class.
 async fn outcome(replies: Vec<Reply>) -> Result<String, &'static str> {
     let (url, _server) = ModelServer::start(replies).await;
     let asked = ask(&client(&ollama(&url)), "hi").await;
-    asked
-        .map(|answer| answer.text)
-        .map_err(|error| error.class())
+    asked.map(|answer| answer.text).map_err(|error| error.class())
 }
 
 /// Asks Ollama once with these deadlines and returns the error.

@@ -34,11 +34,7 @@ async fn calls_wait_for_an_endpoint_that_is_not_up_yet() {
         let listener = TcpListener::bind(address).await.unwrap();
         ModelServer::on(listener, vec![Reply::ollama("up")])
     };
-    let request = Request {
-        system: None,
-        prompt: "hi",
-        queue: &queue,
-    };
+    let request = Request { system: None, prompt: "hi", queue: &queue };
     let (answer, server) = tokio::join!(client.ask(request), starting);
 
     assert_eq!(answer.unwrap().text, "up");
@@ -56,10 +52,7 @@ async fn calls_wait_for_an_endpoint_that_is_not_up_yet() {
 
 #[tokio::test]
 async fn calls_go_on_when_the_time_to_start_is_over() {
-    let config = Config {
-        start_timeout: SOON,
-        ..ollama("http://127.0.0.1:1")
-    };
+    let config = Config { start_timeout: SOON, ..ollama("http://127.0.0.1:1") };
     let client = client(&config);
     let mut tasks = JoinSet::new();
     tasks.spawn(client.watch(CancellationToken::new(), |_| ()));
@@ -68,11 +61,7 @@ async fn calls_go_on_when_the_time_to_start_is_over() {
     let error = ask(&client, "hi").await.unwrap_err();
 
     assert_eq!(error.class(), "llm.unreachable");
-    assert!(
-        begun.elapsed() >= SOON / 2 && begun.elapsed() < 10 * SOON,
-        "{:?}",
-        begun.elapsed()
-    );
+    assert!(begun.elapsed() >= SOON / 2 && begun.elapsed() < 10 * SOON, "{:?}", begun.elapsed());
 }
 
 #[tokio::test]
@@ -82,10 +71,7 @@ async fn nothing_waits_for_a_watch_that_ended() {
 
     drop(client.watch(CancellationToken::new(), |_| ()));
 
-    assert_eq!(
-        ask(&client, "hi").await.unwrap().timings.queued,
-        Duration::ZERO
-    );
+    assert_eq!(ask(&client, "hi").await.unwrap().timings.queued, Duration::ZERO);
 }
 
 #[tokio::test]
@@ -99,14 +85,8 @@ async fn a_check_tells_what_stands_there() {
     let report = client.check().await.unwrap();
     assert_eq!(&*report.endpoint, url);
     assert_eq!(report.version.as_deref(), Some("0.17.4"));
-    assert_eq!(
-        (report.presence, report.context_length),
-        (Presence::Present, Some(131_072))
-    );
-    assert_eq!(
-        server.requests()[0].json(),
-        json!({ "model": "llama3.2:latest" })
-    );
+    assert_eq!((report.presence, report.context_length), (Presence::Present, Some(131_072)));
+    assert_eq!(server.requests()[0].json(), json!({ "model": "llama3.2:latest" }));
 
     assert_eq!(client.check().await.unwrap().presence, Presence::Missing);
 }
@@ -129,47 +109,27 @@ async fn a_check_of_an_openai_server_reads_its_list() {
 #[tokio::test]
 async fn a_check_says_why_it_can_not() {
     let config = ollama("http://127.0.0.1:1");
-    assert_eq!(
-        client(&config).check().await.unwrap_err().class(),
-        "llm.unreachable"
-    );
+    assert_eq!(client(&config).check().await.unwrap_err().class(), "llm.unreachable");
 
     let (url, _server) = ModelServer::start(vec![Reply::of(404, "text/plain", "no")]).await;
     let config = ollama(&format!("{url}/wrong"));
-    assert_eq!(
-        client(&config).check().await.unwrap_err().class(),
-        "llm.wrong_url"
-    );
+    assert_eq!(client(&config).check().await.unwrap_err().class(), "llm.wrong_url");
 }
 
 #[tokio::test]
 async fn a_scripted_answer_says_that_it_is_scripted() {
     let queue = QueueTime::default();
-    let request = Request {
-        system: None,
-        prompt: "\nanalyze this",
-        queue: &queue,
-    };
+    let request = Request { system: None, prompt: "\nanalyze this", queue: &queue };
 
     let answer = Scripted::labelled().ask(request).await.unwrap();
 
-    assert!(
-        answer.text.starts_with("[scripted: no model was asked]"),
-        "{}",
-        answer.text
-    );
+    assert!(answer.text.starts_with("[scripted: no model was asked]"), "{}", answer.text);
     assert!(answer.text.ends_with("analyze this"), "{}", answer.text);
     assert_eq!(&*answer.model, "scripted");
 }
 
 #[test]
 fn a_client_of_the_default_configuration_can_be_made() {
-    assert_eq!(
-        &**client(&Config::default()).endpoint(),
-        "http://localhost:11434"
-    );
-    assert_eq!(
-        &*Ollama::default().model,
-        &**client(&Config::default()).model()
-    );
+    assert_eq!(&**client(&Config::default()).endpoint(), "http://localhost:11434");
+    assert_eq!(&*Ollama::default().model, &**client(&Config::default()).model());
 }

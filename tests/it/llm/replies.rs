@@ -18,11 +18,7 @@ async fn every_refusal_has_its_class() {
     fails(Reply::json(503, busy), "llm.overloaded").await;
     fails(Reply::json(500, ended), "llm.server_error").await;
     fails(Reply::json(404, missing), "llm.model_missing").await;
-    fails(
-        Reply::of(404, "text/plain", "404 page not found"),
-        "llm.wrong_url",
-    )
-    .await;
+    fails(Reply::of(404, "text/plain", "404 page not found"), "llm.wrong_url").await;
     fails(Reply::of(403, "text/plain", ""), "llm.unauthorized").await;
 }
 
@@ -30,19 +26,11 @@ async fn every_refusal_has_its_class() {
 async fn every_fault_of_a_body_has_its_class() {
     let error = "{\"error\":\"an error was encountered\"}\n";
     let gzip = Reply::stream([SAID, DONE]).with_header("Content-Encoding", "gzip");
-    fails(
-        Reply::of(200, "text/html", "<html>not json</html>"),
-        "llm.bad_output",
-    )
-    .await;
+    fails(Reply::of(200, "text/html", "<html>not json</html>"), "llm.bad_output").await;
     fails(gzip, "llm.bad_output").await;
     fails(Reply::json(200, ""), "llm.truncated").await;
     fails(Reply::stream([SAID]), "llm.truncated").await;
-    fails(
-        Reply::stream([SAID]).with_framing(Framing::Close),
-        "llm.truncated",
-    )
-    .await;
+    fails(Reply::stream([SAID]).with_framing(Framing::Close), "llm.truncated").await;
     fails(Reply::stream([SAID, error]), "llm.server_error").await;
 }
 
@@ -50,31 +38,11 @@ async fn every_fault_of_a_body_has_its_class() {
 async fn every_break_of_a_connection_has_its_class() {
     let length = Reply::stream([SAID, DONE]).with_framing(Framing::Length);
     let done = Reply::stream([SAID, DONE]);
-    fails(
-        Reply::stream([]).with_abort(Abort::BeforeHeaders),
-        "llm.reset",
-    )
-    .await;
-    fails(
-        Reply::stream([]).with_abort(Abort::CloseBeforeHeaders),
-        "llm.reset",
-    )
-    .await;
-    fails(
-        done.clone().with_abort(Abort::AfterHeaders),
-        "llm.truncated",
-    )
-    .await;
-    fails(
-        Reply::stream([SAID]).with_abort(Abort::MidChunk),
-        "llm.truncated",
-    )
-    .await;
-    fails(
-        Reply::stream([SAID]).with_abort(Abort::Unterminated),
-        "llm.truncated",
-    )
-    .await;
+    fails(Reply::stream([]).with_abort(Abort::BeforeHeaders), "llm.reset").await;
+    fails(Reply::stream([]).with_abort(Abort::CloseBeforeHeaders), "llm.reset").await;
+    fails(done.clone().with_abort(Abort::AfterHeaders), "llm.truncated").await;
+    fails(Reply::stream([SAID]).with_abort(Abort::MidChunk), "llm.truncated").await;
+    fails(Reply::stream([SAID]).with_abort(Abort::Unterminated), "llm.truncated").await;
     // The answer may be whole; that the message is not means that something else may be missing too.
     fails(done.with_abort(Abort::MidChunk), "llm.truncated").await;
     fails(length.with_abort(Abort::MidChunk), "llm.truncated").await;
@@ -91,11 +59,7 @@ async fn any_framing_and_any_success_will_do() {
     check(Reply::stream([SAID, DONE])).await;
     check(Reply::stream([SAID, DONE]).with_framing(Framing::Length)).await;
     check(Reply::stream([SAID, DONE]).with_framing(Framing::Close)).await;
-    check(Reply {
-        status: 201,
-        ..Reply::stream([SAID, DONE])
-    })
-    .await;
+    check(Reply { status: 201, ..Reply::stream([SAID, DONE]) }).await;
     check(Reply::stream([SAID, DONE]).with_header("Content-Encoding", "identity")).await;
     check(Reply::stream([SAID, DONE]).slowly(Duration::from_millis(20))).await;
 }
@@ -108,10 +72,7 @@ async fn a_charset_is_honoured_and_a_split_character_is_whole() {
     };
     assert_eq!(outcome(vec![latin]).await, Ok("caf\u{e9}".to_owned()));
 
-    let pieces = [
-        b"{\"response\":\"\xe2\x82".as_slice(),
-        b"\xac\",\"done\":true}\n",
-    ];
+    let pieces = [b"{\"response\":\"\xe2\x82".as_slice(), b"\xac\",\"done\":true}\n"];
     let split = Reply {
         chunks: pieces.into_iter().map(Chunk::bytes).collect(),
         ..Reply::stream([]).slowly(Duration::from_millis(20))
@@ -124,40 +85,20 @@ async fn a_server_says_when_to_come_back() {
     let busy = Reply::json(503, r#"{"error":"busy"}"#).with_header("Retry-After", "7");
     let error = error(vec![busy], |_| ()).await;
 
-    assert_eq!(
-        error.disposition(),
-        Disposition::Retry {
-            after: Some(Duration::from_secs(7))
-        }
-    );
+    assert_eq!(error.disposition(), Disposition::Retry { after: Some(Duration::from_secs(7)) });
 }
 
 #[tokio::test]
 async fn an_answer_ends_at_its_limits() {
     let long = || vec![Reply::ollama(&"x".repeat(5000))];
 
-    let error = error(long(), |config| {
-        config.max_answer = bytesize::ByteSize::b(4999)
-    })
-    .await;
-    assert_eq!(
-        error.fault,
-        Fault::TooLarge {
-            what: "answer",
-            limit: 4999
-        }
-    );
+    let error = error(long(), |config| config.max_answer = bytesize::ByteSize::b(4999)).await;
+    assert_eq!(error.fault, Fault::TooLarge { what: "answer", limit: 4999 });
     assert_eq!(outcome(long()).await, Ok("x".repeat(5000)));
 
     let limit = |config: &mut Config| config.max_line = bytesize::ByteSize::b(4000);
     let error = super::error(long(), limit).await;
-    assert_eq!(
-        error.fault,
-        Fault::TooLarge {
-            what: "line",
-            limit: 4000
-        }
-    );
+    assert_eq!(error.fault, Fault::TooLarge { what: "line", limit: 4000 });
 }
 
 #[tokio::test]
@@ -167,38 +108,19 @@ async fn redirects_are_followed_at_home_only() {
     };
 
     let (url, server) = ModelServer::start(vec![to(302, "/other"), Reply::ollama("after")]).await;
-    assert_eq!(
-        ask(&client(&ollama(&url)), "hi").await.unwrap().text,
-        "after"
-    );
-    let methods: Vec<_> = server
-        .requests()
-        .into_iter()
-        .map(|r| (r.method, r.target))
-        .collect();
+    assert_eq!(ask(&client(&ollama(&url)), "hi").await.unwrap().text, "after");
+    let methods: Vec<_> = server.requests().into_iter().map(|r| (r.method, r.target)).collect();
     let expected = [("POST", "/api/generate"), ("GET", "/other")];
-    assert_eq!(
-        methods,
-        expected.map(|(method, target)| (method.to_owned(), target.to_owned()))
-    );
+    assert_eq!(methods, expected.map(|(method, target)| (method.to_owned(), target.to_owned())));
 
     let (url, server) = ModelServer::start(vec![to(307, "/x"), Reply::ollama("after")]).await;
-    assert_eq!(
-        ask(&client(&ollama(&url)), "hi").await.unwrap().text,
-        "after"
-    );
+    assert_eq!(ask(&client(&ollama(&url)), "hi").await.unwrap().text, "after");
     assert_eq!(server.requests()[1].json()["prompt"], "hi");
 
-    let away = error(
-        vec![to(302, "http://ada:hunter2@127.0.0.2:{PORT}/x?key=hunter2")],
-        |_| (),
-    )
-    .await;
+    let away =
+        error(vec![to(302, "http://ada:hunter2@127.0.0.2:{PORT}/x?key=hunter2")], |_| ()).await;
     assert_eq!(away.class(), "llm.redirected");
-    assert!(
-        away.to_string().contains("redirects to http://127.0.0.2:"),
-        "{away}"
-    );
+    assert!(away.to_string().contains("redirects to http://127.0.0.2:"), "{away}");
     assert!(!away.to_string().contains("hunter2"), "{away}");
 
     let (url, server) = ModelServer::start(vec![to(302, "/again")]).await;
@@ -215,27 +137,17 @@ async fn nobody_there_is_unreachable() {
     };
     let refused = ask(&client(&ollama(&url)), "hi").await.unwrap_err();
     assert_eq!(refused.class(), "llm.unreachable");
-    assert!(
-        refused
-            .to_string()
-            .starts_with(&format!("{url}: no connection: ")),
-        "{refused}"
-    );
+    assert!(refused.to_string().starts_with(&format!("{url}: no connection: ")), "{refused}");
     assert!(refused.to_string().contains("refused"), "{refused}");
 
     let unknown = client(&ollama("http://no-such-host.invalid:1234"));
-    assert_eq!(
-        ask(&unknown, "hi").await.unwrap_err().class(),
-        "llm.unreachable"
-    );
+    assert_eq!(ask(&unknown, "hi").await.unwrap_err().class(), "llm.unreachable");
 }
 
 #[tokio::test]
 async fn no_secret_is_in_any_text() {
-    let echo = Reply::json(
-        401,
-        r#"{"error":{"message":"Incorrect API key provided: sk-hunter2."}}"#,
-    );
+    let echo =
+        Reply::json(401, r#"{"error":{"message":"Incorrect API key provided: sk-hunter2."}}"#);
     let (url, _server) = ModelServer::start(vec![echo]).await;
     let config = openai(&url);
     let client = client(&config);
@@ -244,10 +156,5 @@ async fn no_secret_is_in_any_text() {
 
     let shown = format!("{error} {error:?} {client:?} {config:?}");
     assert!(!shown.contains("hunter2"), "{shown}");
-    assert!(
-        error
-            .to_string()
-            .ends_with("Incorrect API key provided: [redacted]."),
-        "{error}"
-    );
+    assert!(error.to_string().ends_with("Incorrect API key provided: [redacted]."), "{error}");
 }

@@ -17,37 +17,18 @@ async fn every_deadline_names_its_phase() {
     let check = async |replies, config: fn(&mut Config), phase| {
         let begun = Instant::now();
         let error = error(replies, config).await;
-        assert_eq!(
-            error.fault,
-            Fault::Timeout { phase, after: SOON },
-            "{error}"
-        );
+        assert_eq!(error.fault, Fault::Timeout { phase, after: SOON }, "{error}");
         assert!(begun.elapsed() < 10 * SOON, "{:?}", begun.elapsed());
     };
     let slow = || vec![Reply::stream([SAID, DONE]).slowly(LATER)];
-    check(
-        slow(),
-        |config| config.first_byte_timeout = SOON,
-        Phase::FirstByte,
-    )
-    .await;
+    check(slow(), |config| config.first_byte_timeout = SOON, Phase::FirstByte).await;
 
     let mut stalled = Reply::stream([SAID, DONE]);
     stalled.chunks[1].delay_ms = Some(20_000);
-    check(
-        vec![stalled],
-        |config| config.idle_timeout = SOON,
-        Phase::Idle,
-    )
-    .await;
+    check(vec![stalled], |config| config.idle_timeout = SOON, Phase::Idle).await;
 
     let trickle = Reply::stream([SAID; 100]).slowly(Duration::from_millis(10));
-    check(
-        vec![trickle],
-        |config| config.total_timeout = SOON,
-        Phase::Total,
-    )
-    .await;
+    check(vec![trickle], |config| config.total_timeout = SOON, Phase::Total).await;
 
     check(slow(), |config| config.total_timeout = SOON, Phase::Total).await;
 }
@@ -64,23 +45,11 @@ async fn a_connection_that_does_not_come_is_the_connect_phase() {
         held.push(connected.unwrap());
     }
 
-    let config = Config {
-        connect_timeout: SOON,
-        ..ollama(&format!("http://{address}"))
-    };
+    let config = Config { connect_timeout: SOON, ..ollama(&format!("http://{address}")) };
     let error = ask(&client(&config), "hi").await.unwrap_err();
 
-    assert_eq!(
-        error.fault,
-        Fault::Timeout {
-            phase: Phase::Connect,
-            after: SOON
-        }
-    );
-    assert_eq!(
-        error.to_string(),
-        format!("http://{address}: connect timeout after 150ms")
-    );
+    assert_eq!(error.fault, Fault::Timeout { phase: Phase::Connect, after: SOON });
+    assert_eq!(error.to_string(), format!("http://{address}: connect timeout after 150ms"));
 }
 
 #[tokio::test]
@@ -88,10 +57,7 @@ async fn a_body_that_does_not_end_after_done_keeps_no_answer_back() {
     let mut reply = Reply::stream([SAID, DONE, "\n"]);
     reply.chunks[2].delay_ms = Some(20_000);
     let (url, server) = ModelServer::start(vec![reply]).await;
-    let config = Config {
-        total_timeout: 4 * SOON,
-        ..ollama(&url)
-    };
+    let config = Config { total_timeout: 4 * SOON, ..ollama(&url) };
 
     assert_eq!(ask(&client(&config), "hi").await.unwrap().text, "ab");
     server.until(|counts| counts.closed == 1).await;
@@ -110,11 +76,7 @@ async fn a_dropped_call_closes_its_connection_at_once() {
         let at = Instant::now();
         server.until(|counts| counts.closed == 1).await;
 
-        assert!(
-            at.elapsed() < Duration::from_millis(100),
-            "{:?}",
-            at.elapsed()
-        );
+        assert!(at.elapsed() < Duration::from_millis(100), "{:?}", at.elapsed());
         assert_eq!(server.counts().requests, 1);
     }
 }
@@ -133,11 +95,8 @@ async fn calls_wait_here_in_the_order_of_their_arrival() {
         answer.unwrap();
     }
 
-    let asked: Vec<_> = server
-        .requests()
-        .iter()
-        .map(|r| r.json()["prompt"].as_str().unwrap().to_owned())
-        .collect();
+    let asked: Vec<_> =
+        server.requests().iter().map(|r| r.json()["prompt"].as_str().unwrap().to_owned()).collect();
     assert_eq!(asked, prompts);
 }
 
@@ -171,11 +130,7 @@ async fn time_in_line_is_the_queues() {
     config.ollama.max_concurrency = 1;
     let client = client(&config);
     let (first, second) = (QueueTime::default(), QueueTime::default());
-    let request = |queue| Request {
-        system: None,
-        prompt: "hi",
-        queue,
-    };
+    let request = |queue| Request { system: None, prompt: "hi", queue };
 
     let (one, two) = tokio::join!(client.ask(request(&first)), client.ask(request(&second)));
 
@@ -183,10 +138,7 @@ async fn time_in_line_is_the_queues() {
     assert_eq!(first.total(), Duration::ZERO);
     let timings = two.unwrap().timings;
     assert!(timings.queued >= 2 * SOON, "{timings:?}");
-    assert!(
-        timings.total >= 2 * SOON && timings.total < 4 * SOON,
-        "{timings:?}"
-    );
+    assert!(timings.total >= 2 * SOON && timings.total < 4 * SOON, "{timings:?}");
     assert!(second.total() >= 2 * SOON);
 }
 
@@ -205,11 +157,8 @@ async fn a_dropped_call_gives_its_permit_back() {
 
 #[tokio::test]
 async fn every_call_is_reported_once() {
-    let replies = vec![
-        Reply::ollama("x"),
-        Reply::json(500, "{}"),
-        Reply::stream([SAID]).slowly(LATER),
-    ];
+    let replies =
+        vec![Reply::ollama("x"), Reply::json(500, "{}"), Reply::stream([SAID]).slowly(LATER)];
     let (url, _server) = ModelServer::start(replies).await;
     let seen = Arc::new(Mutex::new(Vec::new()));
     let log = Arc::clone(&seen);
@@ -222,10 +171,7 @@ async fn every_call_is_reported_once() {
                 Observation::Ended(call) => {
                     let tokens = call.usage.map(|usage| usage.output_tokens);
                     let first = call.first_byte.is_some();
-                    format!(
-                        "{} {} {} {first} {tokens:?}",
-                        call.provider, call.model, call.outcome
-                    )
+                    format!("{} {} {} {first} {tokens:?}", call.provider, call.model, call.outcome)
                 }
             });
         }),

@@ -1,6 +1,6 @@
 //! What the tests share.
 
-pub mod kafka;
-pub mod model_server;
-pub mod process;
-pub mod vectors;
+pub(crate) mod kafka;
+pub(crate) mod model_server;
+pub(crate) mod process;
+pub(crate) mod vectors;

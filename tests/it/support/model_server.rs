@@ -75,17 +75,10 @@ impl ModelServer {
     /// Starts on a port that is already bound.
     pub(crate) fn on(listener: TcpListener, replies: Vec<Reply>) -> Self {
         let address = listener.local_addr().expect("a bound port");
-        let shared = Arc::new(Shared {
-            replies,
-            ..Shared::default()
-        });
+        let shared = Arc::new(Shared { replies, ..Shared::default() });
         let mut tasks = JoinSet::new();
         tasks.spawn(accept(listener, Arc::clone(&shared)));
-        Self {
-            address,
-            shared,
-            _tasks: tasks,
-        }
+        Self { address, shared, _tasks: tasks }
     }
 
     /// Returns the requests that took a reply, in the order of their arrival.
@@ -95,10 +88,7 @@ impl ModelServer {
 
     /// Returns how many replies were not given yet.
     pub(crate) fn replies_left(&self) -> usize {
-        self.shared
-            .replies
-            .len()
-            .saturating_sub(self.counts().requests)
+        self.shared.replies.len().saturating_sub(self.counts().requests)
     }
 
     pub(crate) fn counts(&self) -> Counts {
@@ -112,9 +102,7 @@ impl ModelServer {
     {
         let mut counts = self.shared.counts.subscribe();
         let reached = timeout(PATIENCE, counts.wait_for(condition)).await;
-        *reached
-            .expect("the counts in time")
-            .expect("a running server")
+        *reached.expect("the counts in time").expect("a running server")
     }
 }
 
@@ -165,8 +153,7 @@ impl Shared {
         let missing = || Reply::json(500, "{\"error\":\"the test gave no reply\"}");
         let reply = self.replies.get(next).cloned().unwrap_or_else(missing);
         requests.push(request);
-        self.counts
-            .send_modify(|counts| counts.requests = requests.len());
+        self.counts.send_modify(|counts| counts.requests = requests.len());
         reply
     }
 }
@@ -200,9 +187,7 @@ async fn receive(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Option<Recorde
         .filter_map(|line| line.split_once(':'))
         .map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_owned()))
         .collect();
-    let length = headers
-        .get("content-length")
-        .map_or(0, |length| length.parse().expect("length"));
+    let length = headers.get("content-length").map_or(0, |length| length.parse().expect("length"));
     buffer.drain(..end + 4);
     while buffer.len() < length {
         if stream.read_buf(buffer).await.ok()? == 0 {
@@ -210,12 +195,7 @@ async fn receive(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Option<Recorde
         }
     }
     let body = buffer.drain(..length).collect();
-    Some(Recorded {
-        method,
-        target,
-        headers,
-        body,
-    })
+    Some(Recorded { method, target, headers, body })
 }
 
 /// Sends a reply and returns whether the connection may go on. A client that closes ends it with an error at once.
@@ -232,19 +212,10 @@ async fn send(stream: &mut TcpStream, reply: &Reply) -> io::Result<bool> {
     // A body that is cut off announces more than it has.
     let is_cut = matches!(reply.abort, Some(Abort::MidChunk | Abort::Unterminated));
     let short = if is_cut { 140 } else { 0 };
-    let payloads: Vec<_> = reply
-        .chunks
-        .iter()
-        .map(|chunk| (chunk.delay_ms, chunk.payload()))
-        .collect();
-    let length = payloads
-        .iter()
-        .map(|(_, payload)| payload.len())
-        .sum::<usize>()
-        + short;
-    stream
-        .write_all(reply.head(port, length).as_bytes())
-        .await?;
+    let payloads: Vec<_> =
+        reply.chunks.iter().map(|chunk| (chunk.delay_ms, chunk.payload())).collect();
+    let length = payloads.iter().map(|(_, payload)| payload.len()).sum::<usize>() + short;
+    stream.write_all(reply.head(port, length).as_bytes()).await?;
     if reply.abort == Some(Abort::AfterHeaders) {
         return reset(stream).await;
     }

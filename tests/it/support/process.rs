@@ -123,7 +123,9 @@ impl Weir {
     /// Waits for its end, and returns the exit code and how long that took.
     pub(crate) async fn ended(&mut self) -> (Option<i32>, Duration) {
         let since = Instant::now();
-        let status = timeout(PATIENCE, self.child.wait()).await.unwrap_or_else(|_| panic!("still runs:\n{}", self.log()));
+        let status = timeout(PATIENCE, self.child.wait())
+            .await
+            .unwrap_or_else(|_| panic!("still runs:\n{}", self.log()));
         (status.unwrap().code(), since.elapsed())
     }
 

@@ -115,10 +115,7 @@ impl Reply {
     }
 
     pub(crate) fn with_abort(self, abort: Abort) -> Self {
-        Self {
-            abort: Some(abort),
-            ..self
-        }
+        Self { abort: Some(abort), ..self }
     }
 
     pub(crate) fn with_framing(self, framing: Framing) -> Self {
@@ -144,17 +141,11 @@ impl Reply {
 
 impl Chunk {
     pub(crate) fn text(text: &str) -> Self {
-        Self {
-            text: Some(text.to_owned()),
-            ..Self::default()
-        }
+        Self { text: Some(text.to_owned()), ..Self::default() }
     }
 
     pub(crate) fn bytes(bytes: &[u8]) -> Self {
-        Self {
-            b64: Some(BASE64_STANDARD.encode(bytes)),
-            ..Self::default()
-        }
+        Self { b64: Some(BASE64_STANDARD.encode(bytes)), ..Self::default() }
     }
 
     pub(super) fn payload(&self) -> Vec<u8> {

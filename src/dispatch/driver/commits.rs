@@ -1,0 +1,87 @@
+//! Transactions: begun, and what their outcome means.
+
+use jiff::Timestamp;
+use tokio::time::Instant;
+use tracing::{debug, info, warn};
+
+use crate::record::PartitionId;
+use crate::retry::Disposition;
+use crate::sink::{self, Batch, Commit, Publisher};
+
+use super::super::machine::Oversized;
+use super::Driver;
+
+impl<P: Publisher> Driver<P> {
+    pub(super) fn commit(&mut self, batch: Batch, now: Instant) {
+        self.committing_since = now;
+        self.committing_records = batch.records.len() as u64;
+        self.committing = Some(Box::pin(self.parts.publisher.commit(batch)));
+    }
+
+    pub(super) fn committed(&mut self, outcome: Commit) {
+        self.committing = None;
+        let now = Instant::now();
+        let took = now - self.committing_since;
+        match outcome {
+            Commit::Applied { journal } => {
+                self.parts.metrics.transaction("committed", took, self.committing_records);
+                self.machine.applied(&journal);
+                self.take_backlog();
+            }
+            Commit::Aborted { error } => {
+                self.parts.metrics.transaction("aborted", took, self.committing_records);
+                self.aborted(error);
+                self.machine.aborted(now);
+            }
+            Commit::NotAMember => {
+                debug!("not a member of the group: nothing can be committed yet");
+                self.machine.aborted(now);
+            }
+        }
+    }
+
+    pub(super) fn aborted(&mut self, error: sink::Error) {
+        match error.disposition() {
+            Disposition::Stop => self.end = Some(Err(error)),
+            Disposition::Retry { .. } => {
+                warn!(class = error.class(), %error, "transaction aborted; its records are kept and tried again");
+            }
+            Disposition::Reject => {
+                warn!(class = error.class(), %error, "transaction aborted; what does not fit is replaced");
+                if let sink::Error::TooLarge { index, size, limit, .. } = error {
+                    self.refit(index, size, limit);
+                }
+            }
+        }
+    }
+
+    /// Prints an event anew that its topic does not take any more: a topic's limit was lowered meanwhile.
+    pub(super) fn refit(&mut self, index: usize, size: usize, limit: usize) {
+        let Some(Oversized { position, job, attempts, records }) = self.machine.oversized(index)
+        else {
+            return;
+        };
+        let records = match job {
+            Some(job) => {
+                self.parts
+                    .press
+                    .too_large(&job, position, (attempts, size, limit), Timestamp::now())
+                    .records
+            }
+            None => self.parts.press.cut(records),
+        };
+        self.machine.replace(position, &records);
+    }
+
+    pub(super) fn acknowledge(&mut self, partitions: &[PartitionId]) {
+        for partition in partitions {
+            self.windows.remove(partition);
+            self.backlog.remove(partition);
+        }
+        info!(?partitions, "gave partitions up");
+        if let Some(done) = self.revoked.take() {
+            // The source may have gone already; then nobody waits for the answer.
+            let _: Result<(), ()> = done.send(());
+        }
+    }
+}

@@ -1,0 +1,117 @@
+//! Attempts and their effects: started, cancelled, taken in when they end.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use tokio::task::{Id, JoinError};
+use tokio::time::Instant;
+use tracing::{Instrument, error, info, info_span};
+
+use crate::record::Position;
+use crate::sink::{Outgoing, Publisher};
+use crate::workflow::{Attempt, Finished, Job, Outcome, Request};
+
+use super::super::machine::{Ended, Start};
+use super::{Driver, TURN_MAX};
+
+impl<P: Publisher> Driver<P> {
+    pub(super) fn start(&mut self, start: Start<Job>) {
+        let Start { position, job, attempt, last, effects } = start;
+        let span = info_span!(
+            "run",
+            event_id = %job.event.event_id,
+            topic = self.parts.press.topic(),
+            partition = position.partition.0,
+            offset = position.offset.0,
+            attempt,
+        );
+        let runner = Arc::clone(&self.parts.runner);
+        let attempt = Attempt { position, job: job.clone(), number: attempt, last, effects };
+        let handle = self.runs.spawn(async move { runner.attempt(attempt).await }.instrument(span));
+        self.running.insert(handle.id(), (position, job, handle));
+    }
+
+    pub(super) fn cancel(&self, position: Position) {
+        let handle = self.running.values().find(|(at, ..)| *at == position);
+        if let Some((_, job, handle)) = handle {
+            info!(event_id = %job.event.event_id, "cancelled run; its effects are in the journal");
+            handle.abort();
+        }
+    }
+
+    pub(super) fn take_ended(&mut self, first: Result<(Id, Finished), JoinError>) {
+        let now = Instant::now();
+        self.ended(first, now);
+        for _ in 1..TURN_MAX {
+            let Some(ended) = self.runs.try_join_next_with_id() else { break };
+            self.ended(ended, now);
+        }
+    }
+
+    pub(super) fn ended(&mut self, ended: Result<(Id, Finished), JoinError>, now: Instant) {
+        let id = match &ended {
+            Ok((id, _)) => *id,
+            Err(failed) => failed.id(),
+        };
+        let Some((position, job, _)) = self.running.remove(&id) else { return };
+        let ended = match ended {
+            Ok((_, Finished::Done(outcome))) => Ended::Done(self.count(outcome)),
+            Ok((_, Finished::Retry { class, after })) => {
+                self.parts.metrics.retry(class);
+                Ended::Retry { after }
+            }
+            Err(failed) if failed.is_cancelled() => return self.machine.cancelled(position),
+            Err(_) => {
+                error!(event_id = %job.event.event_id, "run panicked outside a node");
+                let outcome = self.parts.press.panicked(&job, position, Timestamp::now());
+                Ended::Done(self.count(outcome))
+            }
+        };
+        self.machine.ended(position, ended, spread(position), now);
+    }
+
+    pub(super) fn count(&self, outcome: Outcome) -> Vec<Outgoing> {
+        if let Some(status) = outcome.status {
+            self.parts.metrics.result(status);
+        }
+        if let Some(class) = outcome.class {
+            self.parts.metrics.dead_letter(class);
+        }
+        outcome.records
+    }
+
+    pub(super) fn take_requests(&mut self, first: Request) {
+        self.take_request(first);
+        for _ in 1..TURN_MAX {
+            let Ok(request) = self.parts.requests.try_recv() else { break };
+            self.take_request(request);
+        }
+    }
+
+    pub(super) fn take_request(&mut self, request: Request) {
+        let Request { position, effect, record, committed } = request;
+        let ticket = committed.map(|committed| {
+            self.ticket += 1;
+            self.tickets.insert(self.ticket, committed);
+            self.ticket
+        });
+        if let Some(record) = &record {
+            self.parts.metrics.journal_records(1, record.size() as u64);
+        }
+        self.machine.record(position, effect, record, ticket);
+    }
+
+    pub(super) fn recorded(&mut self, ticket: u64) {
+        if let Some(run) = self.tickets.remove(&ticket) {
+            // A run that was cancelled meanwhile doesn't listen any more.
+            let _: Result<(), ()> = run.send(());
+        }
+    }
+}
+
+/// Returns a number in `[0, 1)` that spreads the retries of many events without a generator of its own.
+fn spread(position: Position) -> f64 {
+    use std::hash::{BuildHasher, RandomState};
+    let hash = RandomState::new().hash_one(position);
+    f64::from(u32::try_from(hash >> 32).unwrap_or(0)) / (f64::from(u32::MAX) + 1.0)
+}

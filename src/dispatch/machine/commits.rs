@@ -1,0 +1,143 @@
+//! What goes into a transaction, and what its outcome changes.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use tokio::time::Instant;
+
+use crate::journal::{Map, Scope};
+use crate::record::{Offset, PartitionId, Position};
+use crate::sink::{Batch, CommitPosition, Load, Outgoing};
+
+use super::{Action, COMMIT_BACKOFF, COMMIT_BACKOFF_MAX, Machine, Oversized};
+
+impl<J: Clone> Machine<J> {
+    /// Takes the outcome of the transaction in flight: applied. `journal` tells, by the record's index
+    /// in the batch, the offset of each journal record.
+    pub fn applied(&mut self, journal: &[(usize, Offset)]) {
+        let Some(load) = self.load.take() else { return };
+        self.commit_after = None;
+        self.commit_backoff = COMMIT_BACKOFF;
+        let offsets: HashMap<usize, Offset> = journal.iter().copied().collect();
+        for (id, settled) in touched(&load) {
+            let Some(partition) = self.partitions.get_mut(&id) else { continue };
+            // Where an outcome had to be read back, the records' offsets are not known: they are no lower than
+            // the end of what is.
+            let end = partition.tracker.journal_end();
+            let entries =
+                load.entries.iter().enumerate().filter(|(_, entry)| entry.position.partition == id);
+            let journaled: Vec<_> = entries
+                .map(|(index, entry)| {
+                    (entry.position.offset, offsets.get(&index).copied().unwrap_or(end))
+                })
+                .collect();
+            partition.tracker.committed(&settled, &journaled);
+            let bytes = settled
+                .iter()
+                .filter_map(|offset| partition.events.remove(offset))
+                .map(|event| event.size)
+                .sum();
+            self.release(id, settled.len(), bytes);
+        }
+        let tickets = load.entries.into_iter().filter_map(|entry| entry.ticket);
+        self.outbox.extend(tickets.map(Action::Recorded));
+        let published =
+            load.settlements.into_iter().flat_map(|settlement| settlement.records).collect();
+        self.outbox.push_back(Action::Published(published));
+    }
+
+    /// Finds what a record of the transaction in flight belongs to, by its index in the batch, when its topic
+    /// turned out not to take it. An effect is given up: its run goes on without it being recorded.
+    pub fn oversized(&mut self, index: usize) -> Option<Oversized<J>> {
+        let load = self.load.as_mut()?;
+        if index < load.entries.len() {
+            let entry = load.entries.remove(index);
+            self.outbox.extend(entry.ticket.map(Action::Recorded));
+            return None;
+        }
+        let mut before = load.entries.len();
+        let settlement = load.settlements.iter().find(|settlement| {
+            before += settlement.records.len();
+            index < before
+        })?;
+        let (position, records) = (settlement.position, settlement.records.clone());
+        let event = self.partitions.get(&position.partition)?.events.get(&position.offset)?;
+        Some(Oversized { position, job: event.job.clone(), attempts: event.attempt, records })
+    }
+
+    /// Puts other records in the place of an event's, in the transaction in flight.
+    pub fn replace(&mut self, position: Position, records: &[Outgoing]) {
+        let settlements = self.load.iter_mut().flat_map(|load| &mut load.settlements);
+        for settlement in settlements.filter(|settlement| settlement.position == position) {
+            records.clone_into(&mut settlement.records);
+        }
+    }
+
+    /// Takes the outcome of the transaction in flight: not applied. It is tried again from memory.
+    pub fn aborted(&mut self, now: Instant) {
+        if let Some(load) = self.load.take() {
+            self.queue.put_back(load);
+        }
+        self.commit_after = Some(now + self.commit_backoff);
+        self.commit_backoff = (self.commit_backoff * 2).min(COMMIT_BACKOFF_MAX);
+    }
+
+    pub(super) fn commit(&mut self, now: Instant) -> Option<Batch> {
+        if self.load.is_some() || self.commit_after.is_some_and(|at| at > now) {
+            return None;
+        }
+        self.forget_lost();
+        if self.queue.is_empty() {
+            return None;
+        }
+        let load = self.queue.take(self.settings.size);
+        self.nonce = self.nonce.wrapping_add(1);
+        let positions = touched(&load)
+            .into_iter()
+            .filter_map(|(id, settled)| self.position(id, &settled))
+            .collect();
+        let records = load
+            .entries
+            .iter()
+            .map(|entry| &entry.record)
+            .chain(load.settlements.iter().flat_map(|settlement| &settlement.records))
+            .cloned()
+            .collect();
+        self.load = Some(load);
+        Some(Batch { records, positions })
+    }
+
+    /// One immutable snapshot yields the watermark and the map: never read at two moments.
+    pub(super) fn position(
+        &self,
+        id: PartitionId,
+        settled: &BTreeSet<Offset>,
+    ) -> Option<CommitPosition> {
+        let snapshot = self.partitions.get(&id)?.tracker.snapshot(settled);
+        let scope =
+            Scope { group: &self.settings.group, topic: &self.settings.topic, partition: id };
+        let map = Map { nonce: self.nonce, ..snapshot.map };
+        let metadata = map.encode(&scope, snapshot.watermark);
+        Some(CommitPosition { partition: id, offset: snapshot.watermark, metadata })
+    }
+
+    pub(super) fn release(&mut self, partition: PartitionId, records: usize, bytes: usize) {
+        if records > 0 {
+            self.outbox.push_back(Action::Release { partition, records, bytes });
+        }
+    }
+}
+
+/// Returns the partitions that a load has anything of, each with the offsets that it settles.
+fn touched(load: &Load) -> BTreeMap<PartitionId, BTreeSet<Offset>> {
+    let mut touched: BTreeMap<PartitionId, BTreeSet<Offset>> = BTreeMap::new();
+    for entry in &load.entries {
+        touched.entry(entry.position.partition).or_default();
+    }
+    for settlement in &load.settlements {
+        touched
+            .entry(settlement.position.partition)
+            .or_default()
+            .insert(settlement.position.offset);
+    }
+    touched
+}
