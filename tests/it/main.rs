@@ -10,6 +10,7 @@
 
 mod support;
 
+mod cli;
 mod configuration;
 mod event_vectors;
 mod kafka_group;
