@@ -13,6 +13,7 @@ mod support;
 mod cli;
 mod configuration;
 mod event_vectors;
+mod house;
 mod kafka_group;
 mod kafka_recovery;
 mod kafka_start;
