@@ -1,6 +1,6 @@
-//! What does the engine cost, besides what its nodes do? A chain of 1,000 nodes should stay below 1 us per
-//! node, the multi-agent graph (7 executions, routed, 10 kB of state) below 5 us; a fan-out of 1,000 shows
-//! what siblings cost each other.
+//! What does the engine cost, besides what its nodes do? A chain of 1,000 nodes should stay below 1
+//! us per node, the multi-agent graph (7 executions, routed, 10 kB of state) below 5 us; a fan-out
+//! of 1,000 shows what siblings cost each other.
 
 #![expect(clippy::unwrap_used, reason = "a bench that can't be set up has nothing to say")]
 

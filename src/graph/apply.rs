@@ -1,5 +1,5 @@
-//! What an answer does to a run: its update is checked and applied, and its node's routers are asked.
-//! Never awaits.
+//! What an answer does to a run: its update is checked and applied, and its node's routers are
+//! asked. Never awaits.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 

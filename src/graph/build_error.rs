@@ -12,8 +12,8 @@ pub struct BuildError {
 }
 
 impl BuildError {
-    /// The builder call that can't be right, counted from 0 in the order of the calls; `None` when only
-    /// the graph as a whole shows it.
+    /// The builder call that can't be right, counted from 0 in the order of the calls; `None` when
+    /// only the graph as a whole shows it.
     #[must_use]
     pub fn call(&self) -> Option<usize> {
         self.call

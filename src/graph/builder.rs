@@ -74,8 +74,8 @@ impl<S: State> fmt::Debug for Graph<S> {
     }
 }
 
-/// Declares a graph, as in the module's example. The order of the calls changes nothing in what the graph does, only which of several
-/// mistakes [`build`](Builder::build) reports.
+/// Declares a graph, as in the module's example. The order of the calls changes nothing in what the
+/// graph does, only which of several mistakes [`build`](Builder::build) reports.
 #[must_use = "a graph can't run unbuilt"]
 pub struct Builder<S: State> {
     /// How many calls were made.
@@ -155,8 +155,8 @@ impl<S: State> Builder<S> {
         self.edge(node, END)
     }
 
-    /// Adds a join: when all of `from` have run since it last led there, `to` is due. The nodes must have
-    /// been added before.
+    /// Adds a join: when all of `from` have run since it last led there, `to` is due. The nodes
+    /// must have been added before.
     pub fn join<N: Into<Name>>(
         mut self,
         from: impl IntoIterator<Item = N>,
@@ -182,10 +182,10 @@ impl<S: State> Builder<S> {
         self
     }
 
-    /// Adds a conditional edge: when `from` has run, `router` says where to go. It sees the state that
-    /// `from` saw, with the update of `from` applied, but never a sibling's; from [`START`], the state
-    /// that the run begins with. `label` names it in errors and drawings. A node may have several routers
-    /// and plain edges too: all of them count.
+    /// Adds a conditional edge: when `from` has run, `router` says where to go. It sees the state
+    /// that `from` saw, with the update of `from` applied, but never a sibling's; from [`START`],
+    /// the state that the run begins with. `label` names it in errors and drawings. A node may have
+    /// several routers and plain edges too: all of them count.
     pub fn conditional(
         mut self,
         from: impl Into<Name>,
@@ -207,8 +207,8 @@ impl<S: State> Builder<S> {
     /// Checks the whole and makes it a graph that can run.
     ///
     /// # Errors
-    /// The first call that can't be right, else the first thing that is wrong with the whole: a source
-    /// that is no node, no way from the start, a target that is no node, a reserved name.
+    /// The first call that can't be right, else the first thing that is wrong with the whole: a
+    /// source that is no node, no way from the start, a target that is no node, a reserved name.
     pub fn build(mut self) -> Result<Graph<S>, BuildError> {
         if let Some(error) = self.refused.take() {
             return Err(error);
@@ -228,7 +228,8 @@ impl<S: State> Builder<S> {
         Ok(Graph { shape, nodes, start })
     }
 
-    /// Counts a call and notes its problem, if it is the first. Says whether the call is to be left out.
+    /// Counts a call and notes its problem, if it is the first. Says whether the call is to be left
+    /// out.
     fn refuses(&mut self, problem: Option<Problem>) -> bool {
         let call = Some(self.calls);
         self.calls += 1;

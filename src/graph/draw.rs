@@ -6,8 +6,8 @@ use super::shape::{Exits, NodeId};
 use super::state::State;
 
 impl<S: State> Graph<S> {
-    /// The graph as a Mermaid flowchart. Conditional edges are dotted; a durable node has double sides, a
-    /// deferred one slanted; a join is a hexagon.
+    /// The graph as a Mermaid flowchart. Conditional edges are dotted; a durable node has double
+    /// sides, a deferred one slanted; a join is a hexagon.
     #[must_use]
     pub fn mermaid(&self) -> String {
         let mut text = String::from("flowchart TD\n");
@@ -36,8 +36,8 @@ impl<S: State> Graph<S> {
         text
     }
 
-    /// The graph in DOT, Graphviz's language. Conditional edges are dashed; a durable node has double lines,
-    /// a deferred one is a parallelogram; a join is a hexagon.
+    /// The graph in DOT, Graphviz's language. Conditional edges are dashed; a durable node has
+    /// double lines, a deferred one is a parallelogram; a join is a hexagon.
     #[must_use]
     pub fn dot(&self) -> String {
         let mut text = String::from("digraph {\n    node [shape=box]\n");

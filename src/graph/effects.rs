@@ -9,8 +9,8 @@ pub type EffectsError = Box<dyn std::error::Error + Send + Sync>;
 
 /// The record of what durable nodes did in a run.
 ///
-/// A run that is repeated with the same record executes none of the recorded nodes again, and since all
-/// else is a function of the state, it ends where the first would have ended.
+/// A run that is repeated with the same record executes none of the recorded nodes again, and since
+/// all else is a function of the state, it ends where the first would have ended.
 pub trait Effects<S: State>: Send + Sync {
     /// The recorded update of execution `visit` of `node`, which is then not executed.
     ///

@@ -139,8 +139,9 @@ pub struct Failure<S: State> {
     pub also: Vec<Error<S::Error>>,
     /// The superstep that could not be completed; 0 is the start, nodes run from 1.
     pub step: i64,
-    /// The state that the last complete superstep made. After a router's error in a superstep of a single
-    /// node it has that node's update too, and after a reducer's panic whatever the reducer left.
+    /// The state that the last complete superstep made. After a router's error in a superstep of a
+    /// single node it has that node's update too, and after a reducer's panic whatever the reducer
+    /// left.
     pub state: S,
 }
 

@@ -51,7 +51,8 @@ impl<E> Trouble<E> {
 }
 
 impl<S: State> Execution<'_, S> {
-    /// Takes the node's update from the record, or runs it until it answers or is not to be retried.
+    /// Takes the node's update from the record, or runs it until it answers or is not to be
+    /// retried.
     pub(super) async fn run(&self) -> Result<S::Update, Trouble<S::Error>> {
         let Some(effects) = self.options.effects.filter(|_| self.entry.options.durable) else {
             let (update, took) = self.attempts().await?;
@@ -101,7 +102,8 @@ impl<S: State> Execution<'_, S> {
         let deadline = [own, self.options.deadline].into_iter().flatten().min();
         let (step, visit) = (self.step, self.visit);
         let context = Context { node: self.name, visit, attempt, step, deadline };
-        // The node gets nothing that it could leave half-changed: it reads the state and owns its answer.
+        // The node gets nothing that it could leave half-changed: it reads the state and owns its
+        // answer.
         let start = AssertUnwindSafe(|| self.entry.body.run(self.state, context));
         let future = catch_unwind(start).map_err(|panic| Fault::Panicked(message(&*panic)))?;
         let answer = AssertUnwindSafe(future).catch_unwind();

@@ -1,13 +1,14 @@
 //! The graph engine: stateful agent graphs with LangGraph's semantics, generic over a typed state.
 //!
-//! A graph is declared with a [`Builder`], checked when it is built, and run in *supersteps*: all nodes
-//! that are due run concurrently on one snapshot of the state, their updates are applied in the order of
-//! the nodes' names by each field's reducer, and edges, joins and routers say which nodes are due next.
-//! The invariant: what a run does depends on its state and its nodes' answers alone, never on which
-//! sibling finished first or on the order in which the graph was put together.
+//! A graph is declared with a [`Builder`], checked when it is built, and run in *supersteps*: all
+//! nodes that are due run concurrently on one snapshot of the state, their updates are applied in
+//! the order of the nodes' names by each field's reducer, and edges, joins and routers say which
+//! nodes are due next. The invariant: what a run does depends on its state and its nodes' answers
+//! alone, never on which sibling finished first or on the order in which the graph was put
+//! together.
 //!
-//! `docs/graph.md` is the tutorial. Nothing is spawned, so dropping a run drops all that it does. The room imports nothing from the rest
-//! of the crate.
+//! `docs/graph.md` is the tutorial. Nothing is spawned, so dropping a run drops all that it does.
+//! The room imports nothing from the rest of the crate.
 //!
 //! ```
 //! use weir::graph::{self, END, Graph, Options};

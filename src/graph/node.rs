@@ -16,8 +16,9 @@ pub type Outcome<S> = Result<<S as State>::Update, <S as State>::Error>;
 
 /// One agent of a graph.
 ///
-/// Plain functions are nodes as they are (see [`IntoNode`]); a node that owns something, such as a model
-/// or a pool, is a struct that implements this. A node may be called many times, by many runs at once.
+/// Plain functions are nodes as they are (see [`IntoNode`]); a node that owns something, such as a
+/// model or a pool, is a struct that implements this. A node may be called many times, by many runs
+/// at once.
 ///
 /// ```
 /// # use weir::graph::{self, Context, Node, NodeFuture};
@@ -105,9 +106,10 @@ impl<S: State> fmt::Debug for NodeFuture<'_, S> {
 
 /// What can be added to a graph as a node: a [`Node`], or a function of the state.
 ///
-/// A function may be sync or async, and answers `Result<Update, Error>` or `Result<Option<Update>, Error>`
-/// (`None` writes nothing). An `async fn` may borrow the state while it waits; the future of a closure may
-/// borrow neither the state nor what the closure owns, so it clones what it needs first.
+/// A function may be sync or async, and answers `Result<Update, Error>` or `Result<Option<Update>,
+/// Error>` (`None` writes nothing). An `async fn` may borrow the state while it waits; the future
+/// of a closure may borrow neither the state nor what the closure owns, so it clones what it needs
+/// first.
 ///
 /// `Kind` tells the three apart and is always inferred.
 #[diagnostic::on_unimplemented(

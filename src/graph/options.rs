@@ -58,10 +58,11 @@ impl<'a, S: State> Options<'a, S> {
         }
     }
 
-    /// The largest number of supersteps, counted as LangGraph does: leaving the start is one, and the limit
-    /// is checked before it is noticed that nothing is left. So a run of `k` supersteps of nodes succeeds if
-    /// `k < limit`. Default 25, LangGraph's of old: enough for any agent loop that makes progress, and it
-    /// ends one that does not before it costs much. 0 refuses every run.
+    /// The largest number of supersteps, counted as LangGraph does: leaving the start is one, and
+    /// the limit is checked before it is noticed that nothing is left. So a run of `k` supersteps
+    /// of nodes succeeds if `k < limit`. Default 25, LangGraph's of old: enough for any agent loop
+    /// that makes progress, and it ends one that does not before it costs much. 0 refuses every
+    /// run.
     #[must_use]
     pub fn recursion_limit(mut self, limit: u32) -> Self {
         self.recursion_limit = limit;

@@ -41,8 +41,8 @@ pub struct Retry<E>(Box<Delay<E>>);
 type Delay<E> = dyn Fn(u32, &Fault<E>) -> Option<Duration> + Send + Sync;
 
 impl<E: 'static> Retry<E> {
-    /// Waits `initial` after the first failure and twice as long after each further one, at most `max`;
-    /// `attempts` in all, the first one included. A panic is not retried.
+    /// Waits `initial` after the first failure and twice as long after each further one, at most
+    /// `max`; `attempts` in all, the first one included. A panic is not retried.
     #[must_use]
     pub fn exponential(attempts: u32, initial: Duration, max: Duration) -> Self {
         Self::by(move |attempt, fault| match fault {
@@ -82,7 +82,8 @@ impl<E> fmt::Debug for Retry<E> {
     }
 }
 
-/// How a node is treated; by default without a time-out, without retries, neither durable nor deferred.
+/// How a node is treated; by default without a time-out, without retries, neither durable nor
+/// deferred.
 pub struct NodeOptions<S: State> {
     pub(super) timeout: Option<Duration>,
     pub(super) retry: Option<Retry<S::Error>>,
@@ -111,8 +112,9 @@ impl<S: State> NodeOptions<S> {
         self
     }
 
-    /// Records the node's update before the run goes on, and takes it from the record where it is there:
-    /// for nodes that cost money or have an effect on the world. See [`Effects`](super::Effects).
+    /// Records the node's update before the run goes on, and takes it from the record where it is
+    /// there: for nodes that cost money or have an effect on the world. See
+    /// [`Effects`](super::Effects).
     #[must_use]
     pub fn durable(mut self) -> Self {
         self.durable = true;

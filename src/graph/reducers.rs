@@ -52,9 +52,10 @@
 /// | `max` | the larger of both | `Option<T>` |
 /// | `with(U, f)` | what `f(&mut x, v)` makes of it | `Option<U>` |
 ///
-/// The update has a field as visible as the state's and a setter for each field, and implements `Debug`, `Clone`, `Default`,
-/// `Serialize` and `Deserialize` (a field that is `None` is left out; keys that are no field are passed
-/// over). A field of type `Option` can be set to `None`: `Some(None)` is written as `null` and read back.
+/// The update has a field as visible as the state's and a setter for each field, and implements
+/// `Debug`, `Clone`, `Default`, `Serialize` and `Deserialize` (a field that is `None` is left out;
+/// keys that are no field are passed over). A field of type `Option` can be set to `None`:
+/// `Some(None)` is written as `null` and read back.
 #[macro_export]
 #[doc(hidden)]
 macro_rules! __graph_state {

@@ -6,8 +6,9 @@ use super::shape::{END, Name, NodeId, START, Shape};
 
 /// What a router answers: the name of one target, several, or none at all.
 ///
-/// Made with `into()` from `&str`, `String`, an `Option` of either, a `Vec` or an array. A name that
-/// comes twice counts once; [`END`] adds nothing, so a route of `END` alone just ends its branch.
+/// Made with `into()` from `&str`, `String`, an `Option` of either, a `Vec` or an array. A name
+/// that comes twice counts once; [`END`] adds nothing, so a route of `END` alone just ends its
+/// branch.
 ///
 /// ```
 /// # use weir::graph::Route;
@@ -67,8 +68,8 @@ impl<'a, T: Into<Cow<'a, str>>, const N: usize> From<[T; N]> for Route<'a> {
 
 /// What the names that a router answers with stand for.
 ///
-/// Made with `into()` from pairs of a name and a target, or from a list of targets that go by their own
-/// names. A target that the graph does not have is refused when it is built.
+/// Made with `into()` from pairs of a name and a target, or from a list of targets that go by their
+/// own names. A target that the graph does not have is refused when it is built.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Targets(pub(super) Option<Vec<(String, String)>>);
 

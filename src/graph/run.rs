@@ -1,7 +1,8 @@
 //! Plan, execute, apply: the loop that takes a run through its supersteps.
 //!
-//! At every await the run is consistent: the state is that of the last complete superstep, and answers that
-//! are there already are kept beside it. So the future that drives it may be dropped at any time.
+//! At every await the run is consistent: the state is that of the last complete superstep, and
+//! answers that are there already are kept beside it. So the future that drives it may be dropped
+//! at any time.
 
 use tokio::task::coop::consume_budget;
 
@@ -64,9 +65,9 @@ impl<S: State> Graph<S> {
     /// Dropping the future drops the run and all of its nodes.
     ///
     /// # Errors
-    /// When a node fails and is not to be retried, when two nodes contradict each other, when the recursion
-    /// limit or the deadline is reached, or when the run is cancelled: a [`Failure`] with the reason and
-    /// the state so far.
+    /// When a node fails and is not to be retried, when two nodes contradict each other, when the
+    /// recursion limit or the deadline is reached, or when the run is cancelled: a [`Failure`] with
+    /// the reason and the state so far.
     pub async fn run(&self, state: S, options: &Options<'_, S>) -> Result<S, Box<Failure<S>>> {
         let mut run = Run::new(self, state);
         let result = match options.recursion_limit {
@@ -88,7 +89,8 @@ impl<S: State> Graph<S> {
 pub(super) enum Begin {
     /// From the start.
     Start { limit: u32 },
-    /// From where it stands. LangGraph gives it one superstep more, since there is no input to take.
+    /// From where it stands. LangGraph gives it one superstep more, since there is no input to
+    /// take.
     Resume { limit: u32 },
     /// From where it stands, by one superstep.
     Step,
@@ -128,8 +130,8 @@ impl<'g, S: State> Run<'g, S> {
         options.tell(|| Event::Input { step: self.step, state: &self.state });
     }
 
-    /// Takes the run to its end, or by one superstep, unless it is stopped before. Says whether there is
-    /// anything left that may be due.
+    /// Takes the run to its end, or by one superstep, unless it is stopped before. Says whether
+    /// there is anything left that may be due.
     pub(super) async fn drive(
         &mut self,
         begin: Begin,

@@ -1,4 +1,5 @@
-//! The nodes, edges and joins of a built graph by number: all that planning needs, and nothing of the state.
+//! The nodes, edges and joins of a built graph by number: all that planning needs, and nothing of
+//! the state.
 
 use std::ops::{Index, IndexMut};
 use std::sync::Arc;
@@ -12,7 +13,8 @@ pub const END: &str = "__end__";
 /// A node's name, shared with the graph.
 pub type Name = Arc<str>;
 
-/// A node by the place of its name among the sorted names, so that ascending numbers are name order.
+/// A node by the place of its name among the sorted names, so that ascending numbers are name
+/// order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct NodeId(usize);
 

@@ -43,7 +43,8 @@ impl<S: State> Run<'_, S> {
         let mut running = FuturesUnordered::new();
         let mut troubles = Vec::new();
         loop {
-            // When one has failed, those that run may finish, since they are paid for; no other starts.
+            // When one has failed, those that run may finish, since they are paid for; no other
+            // starts.
             while troubles.is_empty() && running.len() < options.parallelism {
                 let Some(id) = waiting.next().copied() else {
                     break;
@@ -65,7 +66,8 @@ impl<S: State> Run<'_, S> {
         }
     }
 
-    /// Asks the routers of the siblings that have answered. Each sees the snapshot and its own node's update.
+    /// Asks the routers of the siblings that have answered. Each sees the snapshot and its own
+    /// node's update.
     fn route_siblings(&mut self) -> Vec<(NodeId, Error<S::Error>)> {
         let graph = self.graph;
         let mut troubles = Vec::new();
@@ -74,7 +76,8 @@ impl<S: State> Run<'_, S> {
             else {
                 continue;
             };
-            // A refused update is reported when the updates are applied, with those of all siblings.
+            // A refused update is reported when the updates are applied, with those of all
+            // siblings.
             if self.state.check(&answer.update, &mut Claims::alone()).is_err() {
                 continue;
             }

@@ -13,8 +13,8 @@ use super::thread::Thread;
 /// The format that is written. A snapshot of another format is refused.
 const VERSION: u32 = 1;
 
-/// All that a thread needs to go on, with names instead of places. It can be serialised when the state
-/// and its update can, and restored by any graph that has its nodes and joins.
+/// All that a thread needs to go on, with names instead of places. It can be serialised when the
+/// state and its update can, and restored by any graph that has its nodes and joins.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(bound(
     serialize = "S: Serialize, S::Update: Serialize",
@@ -145,7 +145,8 @@ impl<S: State> Graph<S> {
                 let join = &self.shape.joins[*id];
                 join.sources == sources && join.target == target
             };
-            // Joins with the same sources and target are full at the same time: one record speaks for all.
+            // Joins with the same sources and target are full at the same time: one record speaks
+            // for all.
             let mut known = self.shape.join_ids().filter(is_meant).peekable();
             if known.peek().is_none() {
                 return Err(SnapshotError::UnknownJoin { from: record.from });

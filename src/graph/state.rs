@@ -8,9 +8,9 @@ use super::shape::NodeId;
 
 /// The state of a graph: a value that changes by updates only.
 ///
-/// Nodes see it and return an [`Update`](State::Update); the engine applies the updates of one superstep
-/// in the order of the nodes' names. [`state!`](crate::graph::state) implements it from a declaration; by
-/// hand it looks like this:
+/// Nodes see it and return an [`Update`](State::Update); the engine applies the updates of one
+/// superstep in the order of the nodes' names. [`state!`](crate::graph::state) implements it from a
+/// declaration; by hand it looks like this:
 ///
 /// ```
 /// use weir::graph::{Claims, Refusal, State};
@@ -53,8 +53,8 @@ pub trait State: Clone + Send + Sync + 'static {
     /// What a node on this state may fail with.
     type Error: std::error::Error + Send + Sync + 'static;
 
-    /// Looks at an update before anything of its superstep is applied: claims every field in it that takes
-    /// one write per superstep, and refuses what `apply` could not apply.
+    /// Looks at an update before anything of its superstep is applied: claims every field in it
+    /// that takes one write per superstep, and refuses what `apply` could not apply.
     ///
     /// # Errors
     /// A [`Refusal`], from [`Claims::claim`] or made with [`Refusal::invalid`].
@@ -70,7 +70,8 @@ pub trait State: Clone + Send + Sync + 'static {
 /// Who wrote which last-value field in this superstep.
 #[derive(Debug)]
 pub struct Claims<'a> {
-    /// The node whose update is being checked, and what was claimed so far; `None` when it is alone.
+    /// The node whose update is being checked, and what was claimed so far; `None` when it is
+    /// alone.
     among: Option<(NodeId, &'a mut Taken)>,
 }
 

@@ -1,8 +1,8 @@
 //! Which nodes are due: planning, as a pure function of what ran and where it led.
 //!
-//! A node is due when an edge or a router of a node that ran leads to it, or when a join to it is full;
-//! once per superstep, however many ways lead there. A deferred node is held until nothing else is due.
-//! Never awaits, and knows nothing of states, nodes or routers.
+//! A node is due when an edge or a router of a node that ran leads to it, or when a join to it is
+//! full; once per superstep, however many ways lead there. A deferred node is held until nothing
+//! else is due. Never awaits, and knows nothing of states, nodes or routers.
 
 use super::shape::{Exits, JoinId, NodeId, Shape, Table};
 
@@ -83,7 +83,8 @@ impl Frontier {
         self.joins[join].seen.iter().enumerate().filter(|(_, seen)| **seen).map(|(at, _)| at)
     }
 
-    /// Drops what is due, as new input does. Joins to it are used up; half-filled ones and held nodes stay.
+    /// Drops what is due, as new input does. Joins to it are used up; half-filled ones and held
+    /// nodes stay.
     pub(super) fn discard(&mut self, shape: &Shape) {
         self.run_due(shape);
         self.ran.clear();
@@ -95,7 +96,8 @@ impl Frontier {
         self.arrive(shape, chosen);
     }
 
-    /// Completes a superstep: all that was due has run, and the routers of these nodes chose `chosen`.
+    /// Completes a superstep: all that was due has run, and the routers of these nodes chose
+    /// `chosen`.
     pub(super) fn advance(&mut self, shape: &Shape, chosen: &[NodeId]) {
         self.run_due(shape);
         for at in 0..self.ran.len() {
@@ -122,8 +124,8 @@ impl Frontier {
         self.joins[join].fill(source);
     }
 
-    /// Moves what is due to what ran. A full join is used up when its target starts, so that a source which
-    /// runs in the same superstep counts for the next round.
+    /// Moves what is due to what ran. A full join is used up when its target starts, so that a
+    /// source which runs in the same superstep counts for the next round.
     fn run_due(&mut self, shape: &Shape) {
         std::mem::swap(&mut self.due, &mut self.ran);
         self.due.clear();

@@ -12,11 +12,11 @@ use super::state::State;
 
 /// Runs that share one state, one after another, as LangGraph's runs with one thread id do.
 ///
-/// It costs a copy of the state for each superstep, so that it can go on after any error; [`Graph::run`]
-/// makes none.
+/// It costs a copy of the state for each superstep, so that it can go on after any error;
+/// [`Graph::run`] makes none.
 ///
-/// Dropping the future of [`start`](Thread::start) or [`resume`](Thread::resume) leaves the thread at the
-/// last complete superstep, with the answers that were there, ready to be resumed.
+/// Dropping the future of [`start`](Thread::start) or [`resume`](Thread::resume) leaves the thread
+/// at the last complete superstep, with the answers that were there, ready to be resumed.
 pub struct Thread<'g, S: State> {
     pub(super) run: Run<'g, S>,
 }
@@ -54,7 +54,8 @@ impl<S: State> Graph<S> {
 impl<S: State> Thread<'_, S> {
     /// Takes new input, which goes through the reducers, and runs from the start to the end.
     ///
-    /// What was due from before is dropped. Half-filled joins stay, and so do deferred nodes that were held.
+    /// What was due from before is dropped. Half-filled joins stay, and so do deferred nodes that
+    /// were held.
     ///
     /// # Errors
     /// As [`Graph::run`]. The thread then stands at the last complete superstep.
@@ -76,8 +77,8 @@ impl<S: State> Thread<'_, S> {
         self.run.take_input(input, options);
     }
 
-    /// Completes one superstep, whatever the recursion limit, and says whether one was due. Leaving the start
-    /// with new input is one.
+    /// Completes one superstep, whatever the recursion limit, and says whether one was due. Leaving
+    /// the start with new input is one.
     ///
     /// # Errors
     /// As [`resume`](Thread::resume).
@@ -88,8 +89,9 @@ impl<S: State> Thread<'_, S> {
         self.run.drive(Begin::Step, options).await
     }
 
-    /// Goes on from where the thread stands. Nodes that have answered are not run again; at the end of a
-    /// run there is nothing to do. LangGraph allows it two supersteps more than a run from the start.
+    /// Goes on from where the thread stands. Nodes that have answered are not run again; at the end
+    /// of a run there is nothing to do. LangGraph allows it two supersteps more than a run from the
+    /// start.
     ///
     /// # Errors
     /// As [`Graph::run`], and [`Error::NothingToResume`] before the first input.
@@ -116,15 +118,15 @@ impl<S: State> Thread<'_, S> {
         self.run.step
     }
 
-    /// The errors of the last [`start`](Thread::start) or [`resume`](Thread::resume) besides the one that it
-    /// returned: of other nodes of the same superstep, in name order.
+    /// The errors of the last [`start`](Thread::start) or [`resume`](Thread::resume) besides the
+    /// one that it returned: of other nodes of the same superstep, in name order.
     #[must_use]
     pub fn also(&self) -> &[Error<S::Error>] {
         &self.run.also
     }
 
-    /// The nodes of the superstep to come, or the one under way, in name order. [`START`] alone when the
-    /// input has not been taken yet.
+    /// The nodes of the superstep to come, or the one under way, in name order. [`START`] alone
+    /// when the input has not been taken yet.
     #[must_use]
     pub fn pending(&self) -> Vec<Pending> {
         if let Some(input) = &self.run.input {
@@ -159,8 +161,8 @@ impl<S: State> Thread<'_, S> {
         apply_all(run.graph, &run.state, answers)
     }
 
-    /// Takes a node whose router led nowhere as done, with the routes that it has without that router and
-    /// those after it. Says whether there was such a node.
+    /// Takes a node whose router led nowhere as done, with the routes that it has without that
+    /// router and those after it. Says whether there was such a node.
     ///
     /// This is what LangGraph does on every resume; here it has to be said.
     pub fn settle(&mut self, node: &str) -> bool {
@@ -176,8 +178,8 @@ impl<S: State> Thread<'_, S> {
         }
     }
 
-    /// Drops what a node of the superstep under way has answered, so that it runs again on resume. Says
-    /// whether there was an answer.
+    /// Drops what a node of the superstep under way has answered, so that it runs again on resume.
+    /// Says whether there was an answer.
     pub fn rerun(&mut self, node: &str) -> bool {
         let run = &mut self.run;
         let before = run.answers.len();

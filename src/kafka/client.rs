@@ -135,6 +135,8 @@ pub(super) fn tail(config: &Config, identity: &Identity) -> ClientConfig {
     client
         .set("isolation.level", "read_committed")
         .set("auto.offset.reset", "earliest")
+        // The mock cluster holds a fetch back for as long as it may, whether something comes or not.
+        .set("fetch.wait.max.ms", "50")
         .set("queued.max.messages.kbytes", "4096");
     add(client, &[&config.properties.common])
 }

@@ -1,9 +1,10 @@
-//! Agreement with recorded LangGraph runs: each row declares a graph in a neutral form, runs it, and says
-//! what LangGraph did. The form is translated to the public API here; the engine does the rest.
+//! Agreement with recorded LangGraph runs: each row declares a graph in a neutral form, runs it,
+//! and says what LangGraph did. The form is translated to the public API here; the engine does the
+//! rest.
 //!
-//! Where the engine does better than LangGraph, the row's way is asked for explicitly: a router's error is
-//! settled before a resume, and a router without mapping drops unknown names itself. A join without
-//! sources is refused, whatever the row says.
+//! Where the engine does better than LangGraph, the row's way is asked for explicitly: a router's
+//! error is settled before a resume, and a router without mapping drops unknown names itself. A
+//! join without sources is refused, whatever the row says.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -197,7 +198,8 @@ fn targets(op: &Value) -> Targets {
     if pairs.is_empty() { Targets::any() } else { pairs.into() }
 }
 
-/// What a router answers: with a mapping the JSON texts of the values, without one (`free`) node names.
+/// What a router answers: with a mapping the JSON texts of the values, without one (`free`) node
+/// names.
 fn route(value: Option<&Value>, free: Option<&[String]>) -> Vec<String> {
     let Some(value) = value else {
         return vec!["absent".to_owned()];
@@ -216,8 +218,8 @@ fn route(value: Option<&Value>, free: Option<&[String]>) -> Vec<String> {
 struct Row<'a> {
     spec: &'a Value,
     log: &'a SharedLog,
-    /// Nodes that have failed, with the superstep that was complete then. LangGraph keeps the mark when a
-    /// later attempt succeeds, until the superstep is complete.
+    /// Nodes that have failed, with the superstep that was complete then. LangGraph keeps the mark
+    /// when a later attempt succeeds, until the superstep is complete.
     failed: BTreeSet<(i64, String)>,
 }
 
@@ -325,8 +327,8 @@ impl Row<'_> {
         json!({ "class": class(first.unwrap_or(error)) })
     }
 
-    /// Whether a node whose router failed had written something before: to a channel, along an edge, or
-    /// where an earlier router of it led.
+    /// Whether a node whose router failed had written something before: to a channel, along an
+    /// edge, or where an earlier router of it led.
     fn wrote(&self, thread: &Thread<'_, Channels>, node: &str) -> bool {
         let channels = &self.spec["channels"];
         let channel = |key: &String| channels.get(key).is_some();

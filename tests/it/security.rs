@@ -6,13 +6,13 @@ use uuid::Uuid;
 use crate::support::kafka::{World, produce, seen, until};
 use crate::support::process::Environment;
 
-fn variable(name: &str) -> String {
+pub(crate) fn variable(name: &str) -> String {
     std::env::var_os(name)
         .and_then(|value| value.into_string().ok())
         .unwrap_or_else(|| panic!("{name} is not set: run the tests by tests/run"))
 }
 
-fn secured(world: &World) -> Environment {
+pub(crate) fn secured(world: &World) -> Environment {
     Environment::of(world)
         .set("KAFKA_BOOTSTRAP_SERVERS", &variable("WEIR_TEST_KAFKA_SASL"))
         .set("KAFKA_SECURITY_PROTOCOL", "SASL_SSL")

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use tokio::time::sleep;
 
+use crate::security::{secured, variable};
 use crate::support::kafka::{World, alter, create};
 use crate::support::process::Environment;
 
@@ -188,4 +189,43 @@ async fn check_online_without_transactions_does_not_ask_for_them() {
 
     assert_eq!(ended.code, 0, "{}", ended.out);
     assert!(ended.out.contains("ok      transactions: not used"), "{}", ended.out);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_refused_is_told_why_and_exits_77() {
+    let world = World::new("cli-refused", 1).await;
+    let (wrong, denied) = (
+        secured(&world).set("KAFKA_SASL_PASSWORD", "wrong-secret"),
+        secured(&world)
+            .set("KAFKA_SASL_USERNAME", &variable("WEIR_TEST_KAFKA_DENIED_USER"))
+            .set("KAFKA_SASL_PASSWORD", &variable("WEIR_TEST_KAFKA_DENIED_PASSWORD")),
+    );
+    let run = async |line: &[&str], environment: &Environment| {
+        weir(line, world_with(environment, NOBODY)).await
+    };
+    let publish = ["publish", "--task", "x"];
+    let check = ["check", "--online"];
+
+    let secure = run(&publish, &secured(&world)).await;
+    let (publish_wrong, publish_denied) =
+        tokio::join!(run(&publish, &wrong), run(&publish, &denied));
+    let (check_wrong, check_denied) = tokio::join!(run(&check, &wrong), run(&check, &denied));
+
+    assert_eq!(secure.code, 0, "{}", secure.err);
+    assert_eq!((publish_wrong.code, publish_denied.code), (77, 77));
+    assert!(publish_wrong.err.contains("KAFKA_SASL_PASSWORD"), "{}", publish_wrong.err);
+    assert!(publish_denied.err.contains(world.events()), "{}", publish_denied.err);
+    assert_eq!((check_wrong.code, check_denied.code), (69, 69));
+    assert!(
+        check_wrong.out.contains("\nfailed  brokers: authentication refused"),
+        "{}",
+        check_wrong.out
+    );
+    let refused = format!("\nfailed  topic {}: ", world.events());
+    let line = check_denied.out.split_once(&refused).map(|(_, rest)| rest.lines().next());
+    assert!(line.flatten().is_some_and(|line| line.contains("grant")), "{}", check_denied.out);
+    assert!(check_denied.out.contains("\nfailed  transactions: "), "{}", check_denied.out);
+    for ended in [&publish_wrong, &check_wrong] {
+        assert!(!ended.err.contains("wrong-secret") && !ended.out.contains("wrong-secret"));
+    }
 }

@@ -1,4 +1,5 @@
-//! The state and the nodes of a row in the neutral form: channels with Python's reducers, nodes with rules.
+//! The state and the nodes of a row in the neutral form: channels with Python's reducers, nodes
+//! with rules.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU32, Ordering};
