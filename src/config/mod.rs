@@ -89,7 +89,7 @@ pub enum Origin {
 impl Config {
     /// Returns every variable with its value and where that comes from, in the table's order.
     ///
-    /// Only what [`load`] found: a configuration that was put together by hand has none.
+    /// Only what [`load()`] found: a configuration that was put together by hand has none.
     #[must_use]
     pub fn settings(&self) -> &[Setting] {
         &self.settings

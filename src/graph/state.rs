@@ -1,6 +1,6 @@
 //! What the nodes of a graph share: a state, the updates to it, and the rule for two writers.
 //!
-//! [`state!`](crate::graph::state) declares all three at once; this is what it implements.
+//! [`state!`](crate::graph::state!) declares all three at once; this is what it implements.
 
 use std::borrow::Cow;
 
@@ -9,7 +9,7 @@ use super::shape::NodeId;
 /// The state of a graph: a value that changes by updates only.
 ///
 /// Nodes see it and return an [`Update`](State::Update); the engine applies the updates of one
-/// superstep in the order of the nodes' names. [`state!`](crate::graph::state) implements it from a
+/// superstep in the order of the nodes' names. [`state!`](crate::graph::state!) implements it from a
 /// declaration; by hand it looks like this:
 ///
 /// ```

@@ -165,7 +165,7 @@ impl Reporter {
         let mut trouble = lock(&self.0.trouble);
         // A refused password also closes the connection; the first of the two says more.
         let known = trouble.as_ref().is_some_and(|known| rank(known.kind) > rank(kind));
-        if !known {
+        if !known && rank(kind) > 0 {
             *trouble = Some(Trouble { kind, reason });
         }
     }

@@ -12,7 +12,7 @@ use crate::{
 
 use super::{
     Error, Outgoing,
-    transaction::{Failure, Producer, deliver, describe_undelivered, journal_offsets},
+    transaction::{Failure, Outcome, Producer, deliver, describe_undelivered, journal_offsets},
     writer::Writer,
 };
 
@@ -31,7 +31,7 @@ pub(super) fn commit(
         let (error, kind) = describe_undelivered(records, &undelivered);
         // An idempotent producer that lost count can't go on.
         if producer.client().fatal_error().is_some() {
-            Failure::Broken { error, kind: Kind::Other }
+            Failure::Broken { error, kind: Kind::Other, outcome: Outcome::NotApplied }
         } else {
             Failure::Aborted { error, kind }
         }

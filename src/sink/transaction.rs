@@ -48,10 +48,20 @@ pub(super) struct Transaction<'a> {
 pub(super) enum Failure {
     /// Nothing is visible, and the producer is as good as before.
     Aborted { error: Error, kind: Kind },
-    /// The producer is of no use any more, and the outcome is not known.
-    Broken { error: Error, kind: Kind },
+    /// The producer is of no use any more.
+    Broken { error: Error, kind: Kind, outcome: Outcome },
     /// The process ends; the outcome is not known.
     Abandoned,
+}
+
+/// What is known of a transaction whose producer is of no use any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Outcome {
+    /// The commit was never asked for, so the coordinator can only have aborted it, or will when the next producer of
+    /// our id is initialised.
+    NotApplied,
+    /// The commit was asked for, and the answer was lost.
+    Unknown,
 }
 
 /// What to do about a step's error.
@@ -66,9 +76,7 @@ impl Transaction<'_> {
     /// Runs it, and returns where its journal records lie: by their index among the records.
     pub(super) fn run(&self) -> Result<Vec<(usize, Offset)>, Failure> {
         let began = Instant::now();
-        self.producer
-            .begin_transaction()
-            .map_err(|error| self.fail("begin", &self.judge(error)))?;
+        self.producer.begin_transaction().map_err(|error| self.fail("begin", self.judge(error)))?;
         let offsets = deliver(
             self.producer,
             self.config,
@@ -91,7 +99,7 @@ impl Transaction<'_> {
             // The same list again, whatever became of the first call: the broker takes it as one.
             let again = judged.0 == Judgement::Again && !left.is_zero();
             if !again || self.abandon.is_cancelled() {
-                return Err(self.fail("send offsets", &judged));
+                return Err(self.fail("send offsets", judged));
             }
             debug!(error = %judged.1, "sending offsets again");
         }
@@ -100,49 +108,65 @@ impl Transaction<'_> {
     fn commit(&self) -> Result<(), Failure> {
         loop {
             let Err(error) = self.producer.commit_transaction(CALL) else { return Ok(()) };
-            let judged = self.judge(error);
-            // Resumes the same commit; the broker may well have done it already.
-            if judged.0 != Judgement::Again {
-                return Err(self.fail("commit", &judged));
+            let (judgement, error) = self.judge(error);
+            match judgement {
+                // Resumes the same commit; the broker may well have done it already.
+                Judgement::Again if self.abandon.is_cancelled() => return Err(Failure::Abandoned),
+                Judgement::Again => debug!(%error, "resuming the commit"),
+                Judgement::Abort => return Err(self.abort(told(error, "commit"), Outcome::Unknown)),
+                Judgement::GiveUp => {
+                    return Err(self.broken(error.during("commit"), Outcome::Unknown));
+                }
             }
-            if self.abandon.is_cancelled() {
-                return Err(Failure::Abandoned);
-            }
-            debug!(error = %judged.1, "resuming the commit");
         }
     }
 
-    /// Turns a step's error into a failure, aborting the transaction where it can be.
-    fn fail(&self, step: &str, (judgement, error): &(Judgement, kafka::Error)) -> Failure {
-        let kind = error.kind;
-        let told = Error::of(kind, error.clone().during(step).reason);
+    /// Turns the error of a step before the commit into a failure, aborting the transaction where it can be.
+    fn fail(&self, step: &str, (judgement, error): (Judgement, kafka::Error)) -> Failure {
         match judgement {
-            Judgement::GiveUp => self.broken(told, kind),
-            Judgement::Again | Judgement::Abort => self.abort(told, kind),
+            Judgement::GiveUp => self.broken(error.during(step), Outcome::NotApplied),
+            Judgement::Again | Judgement::Abort => {
+                self.abort(told(error, step), Outcome::NotApplied)
+            }
         }
     }
 
     fn undelivered(&self, undelivered: &Undelivered) -> Failure {
         let (told, kind) = describe_undelivered(self.records, undelivered);
-        if self.is_fatal() { self.broken(told, kind) } else { self.abort(told, kind) }
+        if self.is_fatal() {
+            self.broken(kafka::Error::new(kind, told.to_string()), Outcome::NotApplied)
+        } else {
+            self.abort((told, kind), Outcome::NotApplied)
+        }
     }
 
-    fn abort(&self, told: Error, kind: Kind) -> Failure {
+    /// Aborts because of an error; `otherwise` is what is known when even that is not possible.
+    fn abort(&self, (because, kind): (Error, Kind), otherwise: Outcome) -> Failure {
         loop {
             let Err(error) = self.producer.abort_transaction(CALL) else {
-                return Failure::Aborted { error: told, kind };
+                return Failure::Aborted { error: because, kind };
             };
-            let judged = self.judge(error);
-            if judged.0 != Judgement::Again {
-                let kind = judged.1.kind;
-                let reason = judged.1.during(&format!("abort after: {told}")).reason;
-                return self.broken(Error::of(kind, reason), kind);
+            let (judgement, error) = self.judge(error);
+            if judgement != Judgement::Again {
+                return self.broken(error.during(&format!("abort after {because}")), otherwise);
             }
             if self.abandon.is_cancelled() {
                 return Failure::Abandoned;
             }
-            debug!(error = %judged.1, "aborting again");
+            debug!(%error, "aborting again");
         }
+    }
+
+    /// The step's error is the consequence where the producer has a fatal one: that says why.
+    fn broken(&self, error: kafka::Error, outcome: Outcome) -> Failure {
+        let error = match self.producer.client().fatal_error() {
+            Some((code, reason)) => {
+                kafka::Error::new(Kind::of(code), format!("{reason}, seen at: {}", error.reason))
+            }
+            None => error,
+        };
+        let kind = error.kind;
+        Failure::Broken { error: Error::of(kind, error.reason), kind, outcome }
     }
 
     #[expect(
@@ -184,17 +208,11 @@ impl Transaction<'_> {
     fn is_fatal(&self) -> bool {
         self.producer.client().fatal_error().is_some()
     }
+}
 
-    /// The step's error is the consequence where the producer has a fatal one, and that says why.
-    fn broken(&self, told: Error, kind: Kind) -> Failure {
-        match self.producer.client().fatal_error() {
-            Some((code, reason)) => {
-                let kind = Kind::of(code);
-                Failure::Broken { error: Error::of(kind, format!("{told}: {reason}")), kind }
-            }
-            None => Failure::Broken { error: told, kind },
-        }
-    }
+fn told(error: kafka::Error, step: &str) -> (Error, Kind) {
+    let kind = error.kind;
+    (Error::of(kind, error.during(step).reason), kind)
 }
 
 /// Sends all records and waits for them, until `deadline`. Returns their offsets.

@@ -28,7 +28,7 @@ use super::{
     deliveries::Deliveries,
     outcome, plain,
     topics::limits_now,
-    transaction::{Failure, Producer, Transaction},
+    transaction::{Failure, Outcome, Producer, Transaction},
 };
 
 /// How often a producer may be fenced, within [`TWIN_WINDOW`], before it is a twin's doing.
@@ -152,32 +152,34 @@ impl Writer {
                 Err(error)
             }
             Err(Failure::Abandoned) => Err(Error::Closed),
-            Err(Failure::Broken { error, kind }) => self.resolve(batch, error, (kind, began)),
+            Err(Failure::Broken { error, kind, outcome }) => {
+                warn!(%error, "the producer is of no use any more; making a new one");
+                self.replace(kind, began)?;
+                match outcome {
+                    Outcome::NotApplied => Err(error),
+                    Outcome::Unknown => self.resolve(batch, error),
+                }
+            }
         }
     }
 
-    /// Makes a new producer, which ends what the last one left open, and finds out how that ended.
-    fn resolve(
-        &mut self,
-        batch: &Batch,
-        error: Error,
-        (kind, began): (Kind, Instant),
-    ) -> Result<Vec<(usize, Offset)>, Error> {
-        warn!(%error, "the producer is of no use any more; making a new one");
+    /// Makes a new producer in the place of one that was fenced, which ends what that one left open.
+    fn replace(&mut self, kind: Kind, began: Instant) -> Result<(), Error> {
         self.producer = None;
         // A transaction that outlived its time-out was ended by the coordinator, not by a twin.
         let timed_out = began.elapsed() >= self.config.transaction_timeout;
         if kind == Kind::Fenced && !timed_out && self.fencings.note(Instant::now()) {
             return Err(self.twin());
         }
-        self.rebuild()?;
-        if self.guarantee == Guarantee::AtLeastOnce {
-            return Err(error);
-        }
+        self.rebuild()
+    }
+
+    /// Finds out what became of a batch whose commit was asked for and not answered.
+    fn resolve(&self, batch: &Batch, error: Error) -> Result<Vec<(usize, Offset)>, Error> {
         let applied = outcome::read_back(self, &batch.positions).ok_or(Error::Closed)?;
         self.reporter.ready();
         info!(applied, "read back what became of the last transaction");
-        if applied { Ok(Vec::new()) } else { Err(Error::Fenced { reason: error.to_string() }) }
+        if applied { Ok(Vec::new()) } else { Err(error) }
     }
 
     /// Makes a producer until it works.

@@ -20,7 +20,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{error, info};
 
 use crate::{
-    kafka::{Consuming, Error, Kind, MemberContext, Rebalance, give_up, thread},
+    kafka::{Consuming, Error, GroupProtocol, Kind, MemberContext, Rebalance, give_up, thread},
     record::{Epoch, Offset, PartitionId, Record},
 };
 
@@ -32,7 +32,7 @@ use super::{
     window::Budget,
 };
 
-/// How often membership is looked at: the broker's protocol tells a member without partitions nothing.
+/// How often membership is looked at.
 const LOOK: Duration = Duration::from_secs(1);
 
 /// How long to wait before a partition is read from elsewhere.
@@ -96,7 +96,7 @@ impl Assignments {
                 Some(rebalance) = inbox.rebalances.recv() => self.rebalance(rebalance).await,
                 Some(found) = inbox.found.recv() => self.found(found).await,
                 Some((partition, record)) = inbox.strays.recv() => self.stray(partition, record).await,
-                _ = look.tick() => self.shared.status.member(self.shared.membership.is_usable()),
+                _ = look.tick() => self.look(),
             }
         }
         let all: Vec<_> = self.held.keys().copied().collect();
@@ -107,6 +107,15 @@ impl Assignments {
             if let Rebalance::Revoke { partitions, .. } = rebalance {
                 self.acknowledge(partitions).await;
             }
+        }
+    }
+
+    /// Looks at the membership. Where the members assign, each of them hears of every generation, and is in when it has
+    /// heard; where the broker assigns, one without partitions hears nothing.
+    fn look(&self) {
+        let usable = self.shared.membership.is_usable();
+        if !usable || self.shared.config.group_protocol == GroupProtocol::Consumer {
+            self.shared.status.member(usable);
         }
     }
 

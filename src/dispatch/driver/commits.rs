@@ -81,7 +81,7 @@ impl<P: Publisher> Driver<P> {
         info!(?partitions, "gave partitions up");
         if let Some(done) = self.revoked.take() {
             // The source may have gone already; then nobody waits for the answer.
-            let _: Result<(), ()> = done.send(());
+            done.send(()).ok();
         }
     }
 }
