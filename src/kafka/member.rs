@@ -88,6 +88,12 @@ impl Membership {
         usable.then_some(metadata)
     }
 
+    /// Returns the group metadata as it is, good for a commit or not.
+    #[cfg(test)]
+    pub(crate) fn metadata_unchecked(&self) -> Option<GroupMetadata> {
+        GroupMetadata::of(self.consumer.upgrade()?.client())
+    }
+
     /// Commits positions outside of any transaction, as a member of the current generation, and waits for the answer.
     ///
     /// Blocks.

@@ -38,13 +38,10 @@ impl Scripted {
     #[must_use]
     pub fn labelled() -> Self {
         Self::new(|request| {
-            let line =
-                request.prompt.lines().find(|line| !line.trim().is_empty()).unwrap_or_default();
-            let excerpt: String = line.chars().take(EXCERPT_MAX).collect();
-            Ok(format!(
-                "{LABEL} The question was {} bytes long and began: {excerpt}",
-                request.prompt.len()
-            ))
+            // A prompt begins with who the model is to be; what it is asked comes after that.
+            let question = request.prompt.split("\n\n").nth(1).unwrap_or(request.prompt);
+            let excerpt: String = question.trim().chars().take(EXCERPT_MAX).collect();
+            Ok(format!("{LABEL} It was asked: {excerpt}"))
         })
     }
 

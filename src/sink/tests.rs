@@ -1,11 +1,213 @@
+use std::sync::mpsc::sync_channel;
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::time::Instant;
+use rdkafka::{
+    ClientConfig,
+    consumer::{BaseConsumer, CommitMode, Consumer},
+    mocking::MockCluster,
+    producer::DefaultProducerContext,
+    types::{RDKafkaApiKey, RDKafkaRespErr},
+};
+use tokio::{
+    runtime::Handle,
+    sync::{oneshot, watch},
+    time::Instant,
+};
+use tokio_util::sync::CancellationToken;
 
-use crate::retry::Disposition;
+use crate::{
+    kafka::{Config, Identity, Member, ProducerSizes, Reporter, position_list, thread},
+    record::{Offset, PartitionId},
+    retry::Disposition,
+    telemetry::{Health, Metrics},
+};
 
-use super::{writer::Fencings, *};
+use super::{
+    writer::{Fencings, Work, Writer},
+    *,
+};
+
+const SIZES: ProducerSizes = ProducerSizes { smallest: 1_000_000, largest: 1_000_000 };
+const LIMITS: Limits =
+    Limits { result_max: 900_000, dead_letter_max: 900_000, journal_max: 900_000 };
+
+/// A writer on a broker that fails as it is told.
+///
+/// librdkafka's mock cluster answers transactions without applying them: what was applied is what the test commits.
+struct Bench {
+    cluster: MockCluster<'static, DefaultProducerContext>,
+    config: Config,
+    /// Holds the group's name; it never joins.
+    member: Member,
+    work: std::sync::mpsc::SyncSender<Work>,
+    health: Health,
+}
+
+impl Bench {
+    async fn new() -> Self {
+        let cluster = MockCluster::new(1).unwrap();
+        let config = Config { bootstrap_servers: cluster.bootstrap_servers(), ..Config::default() };
+        for topic in [&config.workflow_events_topic, &config.workflow_results_topic] {
+            cluster.create_topic(topic, 2, 1).unwrap();
+        }
+        let identity = Identity::named("group", "a");
+        let health = Health::default();
+        let reporter = Reporter::new(&config.bootstrap_servers, health.component("kafka"));
+        let member = Member::create(&config, &identity, &reporter, &Metrics::default()).unwrap();
+        let (work, queue) = sync_channel(1);
+        let (ready, initialised) = oneshot::channel();
+        let writer = Writer {
+            config: config.clone(),
+            identity,
+            reporter,
+            membership: member.membership(),
+            guarantee: Guarantee::ExactlyOnce,
+            topics: Topics { partitions: 2, limits: LIMITS, sizes: SIZES },
+            limits: watch::Sender::new(LIMITS),
+            runtime: Handle::current(),
+            abandon: CancellationToken::new(),
+            producer: None,
+            fencings: Fencings::default(),
+        };
+        thread::detach("kafka-writer", move || writer.run(ready, &queue));
+        initialised.await.unwrap().unwrap();
+        Self { cluster, config, member, work, health }
+    }
+
+    /// Lets the next requests of a kind fail.
+    fn fail(&self, request: RDKafkaApiKey, errors: &[RDKafkaRespErr]) {
+        self.cluster.request_errors(request, errors);
+    }
+
+    /// Commits a position as the broker would have, had it applied a transaction.
+    fn apply(&self, partition: i32, offset: i64, metadata: &str) {
+        let outsider: BaseConsumer = ClientConfig::new()
+            .set("bootstrap.servers", &self.config.bootstrap_servers)
+            .set("group.id", &self.config.consumer_group_id)
+            .create()
+            .unwrap();
+        let position = (PartitionId(partition), Offset(offset), metadata);
+        let list = position_list(&self.config.workflow_events_topic, &[position]).unwrap();
+        outsider.commit(&list, CommitMode::Sync).unwrap();
+    }
+
+    async fn commit(&self, positions: &[(i32, i64, &str)]) -> Commit {
+        let batch = Batch {
+            records: vec![Outgoing {
+                topic: Topic::Results,
+                partition: None,
+                key: None,
+                value: Bytes::from_static(b"a result"),
+                headers: Vec::new(),
+            }],
+            positions: positions
+                .iter()
+                .map(|(partition, offset, metadata)| CommitPosition {
+                    partition: PartitionId(*partition),
+                    offset: Offset(*offset),
+                    metadata: (*metadata).to_owned(),
+                })
+                .collect(),
+        };
+        let (reply, outcome) = oneshot::channel();
+        let group = self.member.membership().metadata_unchecked();
+        self.work.send(Work { batch, group, reply }).unwrap();
+        outcome.await.unwrap()
+    }
+}
+
+use RDKafkaRespErr as Code;
+
+#[tokio::test]
+async fn a_commit_whose_answer_was_lost_is_found_applied_by_any_one_of_its_positions() {
+    let bench = Bench::new().await;
+    // Since then the next owner of partition 1 has committed.
+    bench.apply(0, 5, "ours");
+    bench.apply(1, 9, "the next owner's");
+    bench.fail(RDKafkaApiKey::EndTxn, &[Code::RD_KAFKA_RESP_ERR_PRODUCER_FENCED]);
+
+    let outcome = bench.commit(&[(0, 5, "ours"), (1, 7, "ours too")]).await;
+
+    assert!(
+        matches!(outcome, Commit::Applied { ref journal } if journal.is_empty()),
+        "{outcome:?}"
+    );
+    assert!(bench.health.readyz().ok);
+}
+
+#[tokio::test]
+async fn a_commit_whose_answer_was_lost_is_found_not_applied_and_the_next_one_goes_through() {
+    let bench = Bench::new().await;
+    // An offset that is the same proves nothing: the metadata is another commit's.
+    bench.apply(0, 5, "of an earlier commit");
+    bench.fail(RDKafkaApiKey::EndTxn, &[Code::RD_KAFKA_RESP_ERR_PRODUCER_FENCED]);
+
+    let fenced = bench.commit(&[(0, 5, "ours"), (1, 7, "ours too")]).await;
+    let again = bench.commit(&[(0, 5, "again"), (1, 7, "again")]).await;
+
+    let Commit::Aborted { error } = fenced else { panic!("{fenced:?}") };
+    assert!(matches!(error, Error::Fenced { .. }), "{error}");
+    assert!(matches!(again, Commit::Applied { .. }), "{again:?}");
+}
+
+#[tokio::test]
+async fn an_outcome_that_can_t_be_read_is_asked_for_until_it_can() {
+    let bench = Bench::new().await;
+    bench.apply(0, 5, "ours");
+    bench.fail(RDKafkaApiKey::EndTxn, &[Code::RD_KAFKA_RESP_ERR_PRODUCER_FENCED]);
+    let unstable = [Code::RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED; 3];
+    bench.fail(RDKafkaApiKey::OffsetFetch, &unstable);
+
+    let outcome = bench.commit(&[(0, 5, "ours")]).await;
+
+    assert!(matches!(outcome, Commit::Applied { .. }), "{outcome:?}");
+}
+
+#[tokio::test]
+async fn a_commit_that_is_not_answered_in_time_is_resumed() {
+    let bench = Bench::new().await;
+    let busy = [Code::RD_KAFKA_RESP_ERR_COORDINATOR_LOAD_IN_PROGRESS; 5];
+    bench.fail(RDKafkaApiKey::EndTxn, &busy);
+
+    let outcome = bench.commit(&[(0, 5, "ours")]).await;
+
+    assert!(matches!(outcome, Commit::Applied { .. }), "{outcome:?}");
+}
+
+#[tokio::test]
+async fn offsets_of_a_former_member_abort_the_transaction() {
+    for code in [
+        Code::RD_KAFKA_RESP_ERR_ILLEGAL_GENERATION,
+        Code::RD_KAFKA_RESP_ERR_UNKNOWN_MEMBER_ID,
+        Code::RD_KAFKA_RESP_ERR_FENCED_INSTANCE_ID,
+    ] {
+        let bench = Bench::new().await;
+        bench.fail(RDKafkaApiKey::TxnOffsetCommit, &[code]);
+
+        let outcome = bench.commit(&[(0, 5, "ours")]).await;
+
+        let Commit::Aborted { error } = outcome else { panic!("{code:?}: {outcome:?}") };
+        assert!(matches!(error, Error::Replaced { .. }), "{code:?}: {error}");
+    }
+}
+
+#[tokio::test]
+async fn a_missing_permission_is_told_until_it_is_granted() {
+    let bench = Bench::new().await;
+    let denied = [Code::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED];
+    bench.fail(RDKafkaApiKey::Produce, &denied);
+
+    let outcome = bench.commit(&[(0, 5, "ours")]).await;
+    let told = bench.health.readyz().reasons();
+    let granted = bench.commit(&[(0, 5, "again")]).await;
+
+    let Commit::Aborted { error } = outcome else { panic!("{outcome:?}") };
+    assert!(matches!(error, Error::Permission { .. }), "{error}");
+    assert!(told.contains("permission: write to the results topic"), "{told}");
+    assert!(matches!(granted, Commit::Applied { .. }), "{granted:?}");
+    assert!(bench.health.readyz().ok);
+}
 
 #[test]
 fn three_fencings_within_a_minute_are_a_twins_doing() {

@@ -24,11 +24,11 @@ use crate::{
 };
 
 use super::{
-    Batch, Commit, Error, Guarantee, Limits, Topics,
+    Batch, Commit, Error, Guarantee, Limits, Topic, Topics,
     deliveries::Deliveries,
     outcome, plain,
     topics::limits_now,
-    transaction::{Failure, Outcome, Producer, Transaction},
+    transaction::{Failure, Outcome, Producer, Transaction, topic_name},
 };
 
 /// How often a producer may be fenced, within [`TWIN_WINDOW`], before it is a twin's doing.
@@ -149,6 +149,9 @@ impl Writer {
                 if kind == Kind::TooLarge {
                     self.learn_limits();
                 }
+                if matches!(kind, Kind::Permission | Kind::UnknownTopic) {
+                    self.look_at_topics();
+                }
                 Err(error)
             }
             Err(Failure::Abandoned) => Err(Error::Closed),
@@ -260,6 +263,17 @@ impl Writer {
             }
             Ok(_) => {}
             Err(error) => warn!(%error, "read the topics' limits again"),
+        }
+    }
+
+    /// Lets librdkafka look at the topics again. It remembers for five minutes that it may not write to one.
+    fn look_at_topics(&self) {
+        let Some(producer) = &self.producer else { return };
+        for topic in [Topic::Results, Topic::DeadLetters, Topic::Journal] {
+            let topic = Some(topic_name(&self.config, topic));
+            if let Err(error) = producer.client().fetch_metadata(topic, Duration::from_secs(2)) {
+                warn!(%error, "look at the topics again");
+            }
         }
     }
 
