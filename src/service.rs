@@ -176,12 +176,18 @@ impl Service {
         };
         let nonce = RandomState::new().hash_one(std::process::id());
         let driver = Driver::new(parts, u32::try_from(nonce >> 32).unwrap_or_default());
+        let mut driving = tracker.spawn(driver.run());
         let end = tokio::select! {
-            end = tracker.spawn(driver.run()) => match end {
+            end = &mut driving => match end {
                 Ok(end) => end.map_err(Error::from),
                 Err(panicked) => Err(Error::Core(panicked.to_string())),
             },
-            failed = source.failed() => Err(failed.into()),
+            failed = source.failed() => {
+                // Nothing could be committed any more: no run is to ask a model now.
+                driving.abort();
+                driving.await.ok();
+                Err(failed.into())
+            }
         };
         source.stop().await;
         end

@@ -168,7 +168,9 @@ impl ConsumerContext for MemberContext {
             }
             return;
         }
-        let lost = consumer.assignment_lost();
+        // Adding a recovered partition takes librdkafka's mark of a lost assignment away; who we are tells it too.
+        let member = native::GroupMetadata::of(consumer.client());
+        let lost = consumer.assignment_lost() || !member.is_some_and(|member| member.is_valid());
         if !self.hand_on(Rebalance::Revoke { partitions: partitions.clone(), lost }) {
             give_up(consumer, &self.topic, &partitions);
         }

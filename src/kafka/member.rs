@@ -76,16 +76,11 @@ impl Membership {
 
     /// Returns the group metadata that guards a commit, when the membership is good for one.
     ///
-    /// A member that was lost shows an empty id with its old generation, or, where the broker assigns, its id with
-    /// generation 0; a member that never joined shows -1, which the broker would accept from anybody.
-    ///
     /// Asks librdkafka's main thread, some tens of microseconds.
     pub(crate) fn metadata(&self) -> Option<GroupMetadata> {
         let consumer = self.consumer.upgrade()?;
         let metadata = GroupMetadata::of(consumer.client())?;
-        let usable =
-            metadata.generation() >= 1 && metadata.has_member_id() && !consumer.assignment_lost();
-        usable.then_some(metadata)
+        (metadata.is_valid() && !consumer.assignment_lost()).then_some(metadata)
     }
 
     /// Returns the group metadata as it is, good for a commit or not.

@@ -63,16 +63,16 @@ impl GroupMetadata {
         NonNull::new(unsafe { rd_kafka_consumer_group_metadata(client.native_ptr()) }).map(Self)
     }
 
-    pub(super) fn generation(&self) -> i32 {
-        // SAFETY: the object lives as long as `self`.
-        unsafe { rd_kafka_consumer_group_metadata_generation_id(self.0.as_ptr()) }
-    }
-
-    pub(super) fn has_member_id(&self) -> bool {
-        // SAFETY: the id belongs to the object, which lives as long as `self`, and ends with a NUL.
+    /// Says whether it names a member that has joined.
+    ///
+    /// A member that was lost shows an empty id with its old generation, or, where the broker assigns, its id with
+    /// generation 0; a member that never joined shows -1, which the broker would accept from anybody.
+    pub(super) fn is_valid(&self) -> bool {
+        // SAFETY: the object lives as long as `self`; the id belongs to it, and ends with a NUL.
         unsafe {
             let id = rd_kafka_consumer_group_metadata_member_id(self.0.as_ptr());
-            !id.is_null() && *id != 0
+            let generation = rd_kafka_consumer_group_metadata_generation_id(self.0.as_ptr());
+            generation >= 1 && !id.is_null() && *id != 0
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The steps of one transaction, in the order that kafka.md of the design found to be the safe one: begin, send all, wait
+//! The steps of one transaction, in the one order that is safe: begin, send all, wait
 //! until all have arrived, send the offsets, commit.
 //!
 //! Each step's error is judged once: try the same again, abort, or give the producer up. Waiting for all deliveries

@@ -14,7 +14,7 @@ use rdkafka::{
 use tokio::{
     sync::{mpsc, oneshot},
     task::JoinHandle,
-    time::{Instant, MissedTickBehavior, interval, sleep},
+    time::{Instant, MissedTickBehavior, interval},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{error, info};
@@ -35,9 +35,6 @@ use super::{
 /// How often membership is looked at.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// How long to wait before a partition is read from elsewhere.
-const MOVE: Duration = Duration::from_millis(100);
-
 /// The task's state.
 pub(super) struct Assignments {
     pub(super) consumer: Arc<Consuming>,
@@ -50,6 +47,8 @@ pub(super) struct Assignments {
     pub(super) stop: CancellationToken,
     pub(super) held: BTreeMap<PartitionId, Held>,
     pub(super) epoch: Epoch,
+    /// We have asked to join anew, and have no assignment from that yet.
+    pub(super) rejoining: bool,
     pub(super) found: mpsc::Sender<Found>,
 }
 
@@ -128,6 +127,7 @@ impl Assignments {
 
     fn assign(&mut self, partitions: &[PartitionId]) {
         self.shared.metrics.rebalance("assign");
+        self.rejoining = false;
         self.shared.status.member(true);
         let tickets: Vec<_> = partitions.iter().map(|partition| self.ticket(*partition)).collect();
         if tickets.is_empty() {
@@ -167,7 +167,6 @@ impl Assignments {
         self.tell_assigned();
     }
 
-    /// Takes partitions out of the assignment, which also acknowledges a revocation.
     async fn acknowledge(&self, partitions: Vec<PartitionId>) {
         let (consumer, topic) = (Arc::clone(&self.consumer), Arc::clone(&self.topic));
         let given = thread::run("kafka-unassign", move || {
@@ -218,7 +217,7 @@ impl Assignments {
                     self.held.insert(ticket.partition, Held::Stopped { told: false });
                 }
             }
-            Found::Moved { partition, epoch, wanted } => self.moved(partition, epoch, wanted).await,
+            Found::Moved { partition, epoch } => self.moved(partition, epoch).await,
             Found::Ready(restored) => {
                 let restored: Vec<_> =
                     restored.into_iter().filter(|one| self.is_current(&one.ticket)).collect();
@@ -292,22 +291,30 @@ impl Assignments {
         self.tell_assigned();
     }
 
-    /// Reads a partition from elsewhere, under the same assignment: the dispatch needs not know.
-    async fn moved(&mut self, partition: PartitionId, epoch: Epoch, wanted: Wanted) {
-        let Some(Held::Reading { epoch: held, .. }) = self.held.get(&partition) else { return };
-        if *held != epoch {
+    /// Joins the group anew, because a partition has to be read from elsewhere.
+    ///
+    /// librdkafka reads nothing more of a partition whose position was outside of its log, and takes no seek in it; it has
+    /// to be assigned anew. Taking it out of the assignment by ourselves would acknowledge a revocation that comes at the
+    /// same moment, before its partitions are given up. So the group does it: all partitions are given up in good order,
+    /// and come back recovered.
+    async fn moved(&mut self, partition: PartitionId, epoch: Epoch) {
+        let current = matches!(
+            self.held.get(&partition),
+            Some(Held::Reading { epoch: held, .. }) if *held == epoch
+        );
+        if !current || self.rejoining {
             return;
         }
-        let Some(Held::Reading { window, reader, .. }) = self.held.remove(&partition) else {
-            return;
-        };
-        if let Err(error) = reader.await {
-            error!(%partition, %error, "reader ended badly");
+        self.rejoining = true;
+        info!(%partition, "joining the group anew to read the partition from where its log begins");
+        let (consumer, topic) = (Arc::clone(&self.consumer), Arc::clone(&self.topic));
+        let joining = thread::run("kafka-rejoin", move || {
+            consumer.unsubscribe();
+            consumer.subscribe(&[&topic])
+        });
+        if let Some(Err(error)) = joining.await {
+            error!(%error, "join the group anew");
         }
-        // So that a log whose ends can't be told is not asked for them without pause.
-        self.stop.run_until_cancelled(sleep(MOVE)).await;
-        self.acknowledge(vec![partition]).await;
-        self.begin(vec![Begin { partition, epoch, wanted, window }]).await;
     }
 
     async fn stray(&self, partition: PartitionId, mut record: Record) {

@@ -131,6 +131,7 @@ impl Source {
             stop: stop_assignments.clone(),
             held: BTreeMap::new(),
             epoch: Epoch(0),
+            rejoining: false,
             found,
         };
         let inbox = Inbox { rebalances, found: findings, strays: strayed };

@@ -81,11 +81,8 @@ impl Reader {
             self.window.release(1, 0);
         }
         if let Ended::Moved = ended {
-            let Self { partition, epoch, wanted, found, stop, .. } = self;
-            drop(
-                stop.run_until_cancelled(found.send(Found::Moved { partition, epoch, wanted }))
-                    .await,
-            );
+            let moved = Found::Moved { partition: self.partition, epoch: self.epoch };
+            self.stop.run_until_cancelled(self.found.send(moved)).await.map(Result::ok);
         }
     }
 
@@ -219,7 +216,6 @@ impl Reader {
                     %partition, from = %at, to = low,
                     "records were deleted before they were read: the topic's retention is shorter than the backlog"
                 );
-                self.wanted.go_to(Offset(low));
                 Err(Ended::Moved)
             }
             Ok((_, high)) if high < at.0 => {

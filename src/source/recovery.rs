@@ -31,7 +31,6 @@ use super::{
     first,
     reader::beyond,
     status::Status,
-    wanted::Wanted,
 };
 
 /// How long a question may take that is about all partitions, and one that is about a single one.
@@ -73,7 +72,7 @@ pub(super) enum Found {
     /// This one must not be, for this reason.
     Stopped(Ticket, String),
     /// This one is read, and has to be read from elsewhere: its log begins further ahead by now.
-    Moved { partition: PartitionId, epoch: Epoch, wanted: Wanted },
+    Moved { partition: PartitionId, epoch: Epoch },
 }
 
 /// A recovered partition.

@@ -9,6 +9,7 @@ use uuid::Uuid;
 use crate::agents::{AgentState, AgentUpdate};
 use crate::graph::{self, EffectsError};
 use crate::journal::{self, Effect};
+use crate::llm::QueueTime;
 use crate::record::Position;
 use crate::sink::{Outgoing, Topic};
 
@@ -41,6 +42,8 @@ pub(super) struct Run<'a> {
     pub(super) position: Position,
     pub(super) event_id: Uuid,
     pub(super) attempt: u32,
+    /// Waiting for the journal is no time of the run's own.
+    pub(super) queue_time: QueueTime,
     /// What was done before, in this life of the process or in an earlier one.
     pub(super) done: &'a journal::Effects,
     /// What stands in for the model's answer when it has none and the run is to go on all the same.
@@ -104,7 +107,10 @@ impl graph::Effects<AgentState> for Run<'_> {
                 update: to_raw_value(update)?,
                 usage,
             };
-            self.recorder.record(self.position, effect).await
+            let waiting = self.queue_time.wait();
+            let recorded = self.recorder.record(self.position, effect).await;
+            drop(waiting);
+            recorded
         }
         .boxed()
     }

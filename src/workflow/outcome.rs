@@ -4,7 +4,7 @@
 
 use bytes::Bytes;
 use jiff::Timestamp;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 use tokio::sync::watch;
 use uuid::Uuid;
 
@@ -20,6 +20,10 @@ use super::{Error, Verdict};
 
 /// The longest text of an error that goes into a result or a dead letter, in bytes.
 const MESSAGE_MAX: usize = 2048;
+
+/// Of a topic's limit, the part that one text may take where texts have to be cut: a character may take six bytes as
+/// JSON, and there are three of them.
+const CUT_SHARE: usize = 32;
 
 /// What an event ends in.
 #[derive(Debug)]
@@ -72,7 +76,7 @@ impl Press {
         state: AgentState,
         now: Timestamp,
     ) -> Result<Outcome, Error> {
-        let record = result(event, Status::Success, state.into_result(), None, now);
+        let record = outgoing(&answer(event, Status::Success, state.into_result(), None, now));
         let (size, limit) = (record.size(), self.limits.borrow().result_max);
         if size > limit {
             return Err(Error::ResultTooLarge { size, limit });
@@ -90,12 +94,9 @@ impl Press {
     ) -> Outcome {
         let Failed { class, status, message, attempts, partial } = failed;
         let event = &*job.event;
-        let message = clipped(message);
+        let message = clipped(message, MESSAGE_MAX);
         let text = Some(message.clone());
-        let mut record = result(event, status, partial.unwrap_or_default(), text.clone(), now);
-        if record.size() > self.limits.borrow().result_max {
-            record = result(event, status, Map::new(), text, now);
-        }
+        let record = self.fitting(answer(event, status, partial.unwrap_or_default(), text, now));
         let letter = DeadLetter {
             id: self.letter_id(position),
             timestamp: now,
@@ -138,19 +139,26 @@ impl Press {
         self.failed(job, position, failed, now)
     }
 
-    /// Cuts dead letters of records that are no events to what their topic takes since they were printed.
+    /// Cuts records of what is no event to what their topics take since they were printed.
     #[must_use]
     pub fn cut(&self, mut records: Vec<Outgoing>) -> Vec<Outgoing> {
-        let limit = self.limits.borrow().dead_letter_max;
-        for record in records
-            .iter_mut()
-            .filter(|record| record.topic == Topic::DeadLetters && record.size() > limit)
-        {
-            if let Ok(mut letter) = serde_json::from_slice::<Map<String, Value>>(&record.value) {
-                letter.insert("original_event".into(), Value::Null);
-                letter.insert("original".into(), json!({"value": null, "truncated": true}));
-                record.value = Value::from(letter).to_string().into();
+        let limits = *self.limits.borrow();
+        for record in &mut records {
+            let limit = limits.of(record.topic);
+            if record.size() <= limit {
+                continue;
             }
+            let mut kept: Map<String, Value> =
+                serde_json::from_slice(&record.value).unwrap_or_default();
+            for payload in ["original_event", "original", "context"] {
+                kept.entry(payload).and_modify(|value| *value = Value::Null);
+            }
+            for value in kept.values_mut() {
+                if let Value::String(text) = value {
+                    *text = clipped(std::mem::take(text), limit / CUT_SHARE);
+                }
+            }
+            record.value = Value::from(kept).to_string().into();
         }
         records
     }
@@ -159,7 +167,7 @@ impl Press {
     /// somebody can be told.
     #[must_use]
     pub fn refused(&self, record: &Record, invalid: &InvalidEvent, now: Timestamp) -> Outcome {
-        let message = clipped(invalid.to_string());
+        let message = clipped(invalid.to_string(), MESSAGE_MAX);
         let letter = DeadLetter {
             id: self.letter_id(record.position),
             timestamp: now,
@@ -181,11 +189,32 @@ impl Press {
                 timestamp: now,
                 error: Some(message.clone()),
             };
-            records.push(outgoing(&answer));
+            records.push(self.fitting(answer));
         }
         let status = (!records.is_empty()).then(|| Status::Error.as_str());
         records.push(self.dead_letter(&letter));
         Outcome { status, class: Some(invalid.stage.class()), records }
+    }
+
+    /// Prints a result that did not succeed so that its topic takes it: without its partial state if need be, and with
+    /// the beginnings of its texts if those alone are too long.
+    fn fitting(&self, mut result: WorkflowResult) -> Outgoing {
+        let limit = self.limits.borrow().result_max;
+        let record = outgoing(&result);
+        if record.size() <= limit {
+            return record;
+        }
+        result.result = Map::new();
+        let record = outgoing(&result);
+        if record.size() <= limit {
+            return record;
+        }
+        let share = limit / CUT_SHARE;
+        let cut = |text: String| clipped(text, share);
+        result.workflow_id = cut(result.workflow_id);
+        result.workflow_run_id = cut(result.workflow_run_id);
+        result.error = result.error.map(cut);
+        outgoing(&result)
     }
 
     fn dead_letter(&self, letter: &DeadLetter<'_>) -> Outgoing {
@@ -213,14 +242,14 @@ impl Press {
     }
 }
 
-fn result(
+fn answer(
     event: &WorkflowEvent,
     status: Status,
     result: Map<String, Value>,
     error: Option<String>,
     now: Timestamp,
-) -> Outgoing {
-    outgoing(&WorkflowResult {
+) -> WorkflowResult {
+    WorkflowResult {
         correlation_id: event.event_id,
         workflow_id: event.workflow_id.clone(),
         workflow_run_id: event.workflow_run_id.clone(),
@@ -228,7 +257,7 @@ fn result(
         status,
         timestamp: now,
         error,
-    })
+    }
 }
 
 fn outgoing(result: &WorkflowResult) -> Outgoing {
@@ -237,9 +266,9 @@ fn outgoing(result: &WorkflowResult) -> Outgoing {
 }
 
 /// Cuts a text to what may be published of it, at a character's end.
-fn clipped(mut text: String) -> String {
-    if text.len() > MESSAGE_MAX {
-        text.truncate(text.floor_char_boundary(MESSAGE_MAX));
+fn clipped(mut text: String, max: usize) -> String {
+    if text.len() > max {
+        text.truncate(text.floor_char_boundary(max));
         text.push('…');
     }
     text

@@ -137,11 +137,13 @@ impl Runner {
         stand_in: Option<AgentUpdate>,
     ) -> Result<AgentState, Failure> {
         let Attempt { position, job, number, effects, .. } = attempt;
+        let state = initial_state(&job.event);
         let effects = Run {
             recorder: &self.recorder,
             position: *position,
             event_id: job.event.event_id,
             attempt: *number,
+            queue_time: state.queue_time.clone(),
             done: effects,
             degraded: stand_in,
         };
@@ -151,7 +153,6 @@ impl Runner {
             .recursion_limit(self.config.recursion_limit)
             .effects(&effects)
             .observer(&figures);
-        let state = initial_state(&job.event);
         let queue_time = state.queue_time.clone();
         let limit = self.config.execution_timeout;
         tokio::select! {

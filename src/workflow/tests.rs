@@ -253,6 +253,58 @@ async fn a_result_too_large_for_its_topic_becomes_a_failure_that_fits() {
 }
 
 #[test]
+fn texts_that_are_too_long_by_themselves_are_cut_to_what_fits() {
+    let limits = Limits { result_max: 4096, dead_letter_max: 4096, ..LIMITS };
+    let press = Press::new("events".into(), watch::channel(limits).1);
+    let long = "\u{1}".repeat(100_000);
+    let event = |environment: &str| {
+        let value = json!({
+            "event_id": "123e4567-e89b-42d3-a456-426614174000", "event_type": "workflow.triggered",
+            "source": "airflow", "workflow_id": long, "workflow_run_id": long, "payload": {"data": {"task": 7}},
+            "metadata": {"environment": environment},
+        });
+        Record { value: Some(value.to_string().into()), ..record(&json!("x")) }
+    };
+    let refused = event("nowhere");
+    let invalid =
+        event::decode(refused.value.as_deref(), &Defaults::of("events", &refused)).unwrap_err();
+    let accepted = event("dev");
+    let event =
+        event::decode(accepted.value.as_deref(), &Defaults::of("events", &accepted)).unwrap();
+    let job = Job { event: Arc::new(event), timestamp_ms: None };
+
+    let outcomes = [
+        press.refused(&refused, &invalid, Timestamp::UNIX_EPOCH),
+        press.panicked(&job, POSITION, Timestamp::UNIX_EPOCH),
+        press.too_large(&job, POSITION, (1, 9999, 4096), Timestamp::UNIX_EPOCH),
+    ];
+
+    for outcome in outcomes {
+        assert_eq!(outcome.records.len(), 2);
+        assert!(outcome.records.iter().map(Outgoing::size).all(|size| size <= 4096));
+    }
+}
+
+#[test]
+fn records_that_outgrew_a_lowered_limit_are_cut_to_it() {
+    let wide = Press::new("events".into(), watch::channel(LIMITS).1);
+    let tight = Limits { result_max: 2048, dead_letter_max: 2048, ..LIMITS };
+    let tight = Press::new("events".into(), watch::channel(tight).1);
+    let value = format!(
+        r#"{{"event_id": "123e4567-e89b-42d3-a456-426614174000", "x": "{}"}}"#,
+        "y".repeat(9000)
+    );
+    let record = Record { value: Some(value.into()), ..record(&json!("x")) };
+    let invalid =
+        event::decode(record.value.as_deref(), &Defaults::of("events", &record)).unwrap_err();
+
+    let cut = tight.cut(wide.refused(&record, &invalid, Timestamp::UNIX_EPOCH).records);
+
+    assert_eq!(cut.len(), 2);
+    assert!(cut.iter().map(Outgoing::size).all(|size| size <= 2048));
+}
+
+#[test]
 fn a_record_that_is_no_event_is_answered_where_its_id_can_be_read() {
     let press = Press::new("events".into(), watch::channel(LIMITS).1);
     let refused = |value: Option<&str>| {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use rdkafka::producer::Producer;
 use weir::{
     journal::Map,
-    kafka::{AutoOffsetReset, ForeignMetadata},
+    kafka::{AutoOffsetReset, ForeignMetadata, GroupProtocol},
     record::{Offset, PartitionId},
     sink::Commit,
     source::{Event, Recovered},
@@ -244,8 +244,18 @@ async fn what_retention_took_is_passed_over_with_its_map() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_retention_takes_while_we_read_is_passed_over() {
-    let world = World::new("retention2", 1).await;
+async fn classic_what_retention_takes_while_we_read_is_passed_over() {
+    what_retention_takes_while_we_read_is_passed_over(World::new("taken", 1).await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn consumer_what_retention_takes_while_we_read_is_passed_over() {
+    let mut world = World::new("taken848", 1).await;
+    world.config.group_protocol = GroupProtocol::Consumer;
+    what_retention_takes_while_we_read_is_passed_over(world).await;
+}
+
+async fn what_retention_takes_while_we_read_is_passed_over(world: World) {
     produce_all(world.events(), 0, (0..5_000).map(|_| "x".repeat(1_000))).await;
     let mut instance = world.instance("a").room(5, 1 << 20).start().await;
     instance.assigned(1).await;
@@ -257,16 +267,30 @@ async fn what_retention_takes_while_we_read_is_passed_over() {
     // Beyond what librdkafka has read ahead.
     delete_records(world.events(), 0, 4_990).await;
 
-    let mut last = Offset(0);
+    let mut last = Offset(4);
     for record in &held {
         instance.release(record);
     }
     while last < Offset(4_999) {
-        for record in instance.records(1).await {
-            assert!(record.position.offset > last, "{} after {last}", record.position.offset);
-            last = record.position.offset;
+        match instance.next().await {
+            Event::Records(records) => {
+                for record in records {
+                    instance.release(&record);
+                    assert!(
+                        record.position.offset > last,
+                        "{} after {last}",
+                        record.position.offset
+                    );
+                    last = record.position.offset;
+                }
+            }
+            // The group is joined anew: what is read was not committed, and is gone.
+            Event::Revoked { lost, .. } => assert!(!lost),
+            Event::Assigned(recovered) => instance.note(recovered),
         }
     }
+
+    assert_eq!(recovered(&instance, 0).start, Offset(4_990));
     instance.stop().await;
 }
 

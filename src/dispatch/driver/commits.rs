@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
-use crate::record::PartitionId;
+use crate::record::{PartitionId, Record};
 use crate::retry::Disposition;
 use crate::sink::{self, Batch, Commit, Publisher};
 
@@ -75,9 +75,14 @@ impl<P: Publisher> Driver<P> {
 
     pub(super) fn acknowledge(&mut self, partitions: &[PartitionId]) {
         for partition in partitions {
-            self.windows.remove(partition);
-            self.backlog.remove(partition);
+            let window = self.windows.remove(partition);
+            let backlog = self.backlog.remove(partition).unwrap_or_default();
+            if let Some(window) = window {
+                window.release(0, backlog.iter().map(Record::size).sum());
+            }
         }
+        // Whoever waited for a record of these partitions was cancelled.
+        self.tickets.retain(|_, run| !run.is_closed());
         info!(?partitions, "gave partitions up");
         if let Some(done) = self.revoked.take() {
             // The source may have gone already; then nobody waits for the answer.

@@ -37,7 +37,8 @@ impl<P: Publisher> Driver<P> {
             source::Event::Revoked { partitions, lost, done } => {
                 debug!(?partitions, lost, "giving partitions up");
                 self.revoked = Some(done);
-                self.machine.revoke(partitions, lost, Instant::now() + self.parts.revoke_grace);
+                let grace = if lost { Duration::ZERO } else { self.parts.revoke_grace };
+                self.machine.revoke(partitions, lost, Instant::now() + grace);
             }
         }
     }

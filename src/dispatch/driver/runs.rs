@@ -28,18 +28,21 @@ impl<P: Publisher> Driver<P> {
         let runner = Arc::clone(&self.parts.runner);
         let attempt = Attempt { position, job: job.clone(), number: attempt, last, effects };
         let handle = self.runs.spawn(async move { runner.attempt(attempt).await }.instrument(span));
-        self.running.insert(handle.id(), (position, job, handle));
+        self.running.insert(handle.id(), (position, job));
+        self.handles.insert(position, handle);
     }
 
     pub(super) fn cancel(&self, position: Position) {
-        let handle = self.running.values().find(|(at, ..)| *at == position);
-        if let Some((_, job, handle)) = handle {
-            info!(event_id = %job.event.event_id, "cancelled run; its effects are in the journal");
+        if let Some(handle) = self.handles.get(&position) {
+            let Position { partition, offset, .. } = position;
+            info!(%partition, %offset, "cancelled run; its effects are in the journal");
             handle.abort();
         }
     }
 
     pub(super) fn take_ended(&mut self, first: Result<(Id, Finished), JoinError>) {
+        // What runs have asked to be recorded comes before their end, or a cancelled run's answer would be lost.
+        self.take_pending_requests();
         let now = Instant::now();
         self.ended(first, now);
         for _ in 1..TURN_MAX {
@@ -53,7 +56,8 @@ impl<P: Publisher> Driver<P> {
             Ok((id, _)) => *id,
             Err(failed) => failed.id(),
         };
-        let Some((position, job, _)) = self.running.remove(&id) else { return };
+        let Some((position, job)) = self.running.remove(&id) else { return };
+        self.handles.remove(&position);
         let ended = match ended {
             Ok((_, Finished::Done(outcome))) => Ended::Done(self.count(outcome)),
             Ok((_, Finished::Retry { class, after })) => {
@@ -82,6 +86,10 @@ impl<P: Publisher> Driver<P> {
 
     pub(super) fn take_requests(&mut self, first: Request) {
         self.take_request(first);
+        self.take_pending_requests();
+    }
+
+    fn take_pending_requests(&mut self) {
         for _ in 1..TURN_MAX {
             let Ok(request) = self.parts.requests.try_recv() else { break };
             self.take_request(request);

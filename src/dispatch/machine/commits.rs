@@ -121,7 +121,7 @@ impl<J: Clone> Machine<J> {
     }
 
     pub(super) fn release(&mut self, partition: PartitionId, records: usize, bytes: usize) {
-        if records > 0 {
+        if records > 0 || bytes > 0 {
             self.outbox.push_back(Action::Release { partition, records, bytes });
         }
     }

@@ -73,8 +73,8 @@ impl Drain {
 }
 
 impl<J: Clone> Machine<J> {
-    /// Begins to give partitions up. Runs may finish until `grace_until`; of `lost` partitions nothing may be
-    /// committed any more, so their runs are cancelled at once. Ends in [`Action::Revoked`].
+    /// Begins to give partitions up. Runs may finish until `grace_until`, which is now for `lost` partitions: nothing
+    /// may be committed for them any more. Ends in [`Action::Revoked`].
     pub fn revoke(&mut self, partitions: Vec<PartitionId>, lost: bool, grace_until: Instant) {
         self.revocation = Some(Revocation { partitions, lost, grace_until, stage: Leaving::Grace });
     }
@@ -102,8 +102,7 @@ impl<J: Clone> Machine<J> {
     pub(super) fn leave(&mut self, now: Instant) {
         let mut cancel = Vec::new();
         if let Some(revocation) = &mut self.revocation {
-            let until = if revocation.lost { now } else { revocation.grace_until };
-            if revocation.stage.advance(until, now) {
+            if revocation.stage.advance(revocation.grace_until, now) {
                 cancel.extend(revocation.partitions.iter().copied());
             }
         }
@@ -127,7 +126,8 @@ impl<J: Clone> Machine<J> {
                 for id in &revocation.partitions {
                     self.forget(*id);
                 }
-                return Some(Action::Revoked(revocation.partitions));
+                self.outbox.push_back(Action::Revoked(revocation.partitions));
+                return self.outbox.pop_front();
             }
             self.revocation = Some(revocation);
         }

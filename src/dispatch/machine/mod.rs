@@ -105,7 +105,7 @@ pub enum Action<J> {
     Commit(Batch),
     /// The effect of this ticket is committed: let its run go on.
     Recorded(u64),
-    /// Give the reader of a partition room for this much.
+    /// Give the reader of a partition room for this much; bytes alone when the partition is given up.
     Release {
         /// The partition.
         partition: PartitionId,
@@ -300,6 +300,8 @@ impl<J: Clone> Machine<J> {
         self.lanes.forget(id);
         self.queue.forget(id);
         let Some(partition) = self.partitions.remove(&id) else { return };
+        // The bytes are everybody's; the room for records ends with the assignment.
+        self.release(id, 0, partition.events.values().map(|event| event.size).sum());
         let backing_off =
             partition.events.values().filter(|event| matches!(event.stage, Stage::BackingOff));
         self.backing_off = self.backing_off.saturating_sub(backing_off.count());

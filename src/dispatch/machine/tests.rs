@@ -14,6 +14,7 @@ struct Bench {
     started: Vec<i64>,
     cancelled: Vec<i64>,
     released: usize,
+    released_bytes: usize,
     recorded: Vec<u64>,
     published: Vec<Outgoing>,
     batch: Option<Batch>,
@@ -40,6 +41,7 @@ fn bench(in_flight_max: usize, ordering: Ordering) -> Bench {
         started: Vec::new(),
         cancelled: Vec::new(),
         released: 0,
+        released_bytes: 0,
         recorded: Vec::new(),
         published: Vec::new(),
         batch: None,
@@ -127,7 +129,10 @@ impl Bench {
                 Action::Start(start) => self.started.push(start.job),
                 Action::Commit(batch) => self.batch = Some(batch),
                 Action::Recorded(ticket) => self.recorded.push(ticket),
-                Action::Release { records, .. } => self.released += records,
+                Action::Release { records, bytes, .. } => {
+                    self.released += records;
+                    self.released_bytes += bytes;
+                }
                 Action::Published(records) => self.published.extend(records),
                 Action::Cancel(position) => {
                     self.cancelled.push(position.offset.0);
@@ -316,6 +321,30 @@ fn of_a_lost_partition_nothing_is_committed_and_the_outcome_in_flight_is_awaited
     assert_eq!(bench.revoked, [P0]);
     bench.after(60 * SECOND);
     assert!(bench.batch.is_none());
+}
+
+#[test]
+fn a_partition_that_goes_gives_its_bytes_back_to_the_others() {
+    let mut bench = bench(1, Ordering::Unordered);
+    bench.send(0, 0, "a").send(0, 1, "b").send_young(0, 2, "c", SECOND);
+
+    bench.machine.revoke(vec![P0], true, bench.now);
+    bench.turn();
+
+    assert_eq!(bench.revoked, [P0]);
+    assert_eq!((bench.released, bench.released_bytes), (0, 30));
+}
+
+#[test]
+fn a_loss_that_waits_for_an_outcome_asks_for_no_turn_meanwhile() {
+    let mut bench = bench(9, Ordering::Unordered);
+    bench.send(0, 0, "a").done(0, 0);
+
+    bench.machine.revoke(vec![P0], true, bench.now);
+    bench.turn().after(60 * SECOND);
+
+    assert!(bench.revoked.is_empty());
+    assert_eq!(bench.machine.deadline(), None);
 }
 
 #[test]
