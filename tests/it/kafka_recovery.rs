@@ -1,6 +1,6 @@
 //! What is known of a partition when it is assigned, from a real broker: where to begin, and what was done already.
 
-#![expect(clippy::expect_used, reason = "what is not there fails the test")]
+#![expect(clippy::expect_used, clippy::panic, reason = "what is not there fails the test")]
 
 use std::time::Duration;
 
