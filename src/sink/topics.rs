@@ -24,6 +24,9 @@ const FRAMING: usize = 128;
 /// Kafka's own default of `max.message.bytes`, for brokers that don't tell theirs.
 pub(super) const MESSAGE_MAX_DEFAULT: usize = 1_048_588;
 
+/// The least that a topic is assumed to take.
+const LIMIT_MIN: usize = 4096;
+
 /// How long effects are kept in a journal that weir creates: longer than any run, and any stop of the service that it is
 /// to survive.
 const JOURNAL_RETENTION: &str = "604800000";
@@ -249,6 +252,24 @@ pub(super) async fn limits_now(
 }
 
 impl Topics {
+    /// Returns the same with half of each limit, but no less than [`LIMIT_MIN`].
+    pub(super) fn halved(&self) -> Self {
+        let half = |limit: usize| (limit / 2).max(LIMIT_MIN);
+        let Limits { result_max, dead_letter_max, journal_max } = self.limits;
+        Self {
+            partitions: self.partitions,
+            limits: Limits {
+                result_max: half(result_max),
+                dead_letter_max: half(dead_letter_max),
+                journal_max: half(journal_max),
+            },
+            sizes: ProducerSizes {
+                smallest: half(self.sizes.smallest),
+                largest: self.sizes.largest,
+            },
+        }
+    }
+
     /// `settings`: of the topics that [`written`] names, in its order.
     fn new(partitions: usize, settings: &[TopicSettings]) -> Self {
         let limit = |at: usize| {

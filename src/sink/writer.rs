@@ -250,20 +250,26 @@ impl Writer {
         }
     }
 
-    /// Reads the topics' limits again, after a topic refused what it took before, and makes a producer for them.
+    /// Reads the topics' limits again, after a topic refused what it should take, and makes a producer for them.
+    ///
+    /// Where they can't be read, or say what was assumed already, the half is assumed from here on: what is refused
+    /// once more would be refused for ever.
     fn learn_limits(&mut self) {
-        let now = self.runtime.block_on(limits_now(&self.config, &self.identity, &self.reporter));
-        match now {
-            Ok(now) if now.sizes != self.topics.sizes || now.limits != self.topics.limits => {
-                warn!(limits = ?now.limits, "a topic takes other sizes than when weir started");
-                self.topics.sizes = now.sizes;
-                self.topics.limits = now.limits;
-                self.limits.send_replace(now.limits);
-                self.producer = None;
+        let read = self.runtime.block_on(limits_now(&self.config, &self.identity, &self.reporter));
+        let learnt = match read {
+            Ok(now) => Some(now)
+                .filter(|now| now.sizes != self.topics.sizes || now.limits != self.topics.limits),
+            Err(error) => {
+                warn!(%error, "read the topics' limits again");
+                None
             }
-            Ok(_) => {}
-            Err(error) => warn!(%error, "read the topics' limits again"),
-        }
+        };
+        let now = learnt.unwrap_or_else(|| self.topics.halved());
+        warn!(limits = ?now.limits, "a topic takes less than was assumed");
+        self.topics.sizes = now.sizes;
+        self.topics.limits = now.limits;
+        self.limits.send_replace(now.limits);
+        self.producer = None;
     }
 
     /// Lets librdkafka look at the topics again. It remembers for five minutes that it may not write to one.

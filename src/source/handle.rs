@@ -38,6 +38,9 @@ const EVENTS_MAX: usize = 64;
 /// How many recoveries may wait to be looked at.
 const FOUND_MAX: usize = 64;
 
+/// How often it is looked whether the source's tasks still live.
+const TASKS_LOOKED_AT: Duration = Duration::from_secs(1);
+
 /// How long closing the consumer may take. All that matters is committed by then.
 const CLOSE: Duration = Duration::from_secs(10);
 
@@ -156,12 +159,18 @@ impl Source {
     /// Waits until the source can't go on, and says why; for ever while it can.
     pub async fn failed(&self) -> Error {
         let mut failure = self.failure.clone();
-        if let Ok(failed) = failure.wait_for(Option::is_some).await
-            && let Some(error) = failed.clone()
-        {
-            return error;
+        loop {
+            if let Ok(Ok(failed)) =
+                timeout(TASKS_LOOKED_AT, failure.wait_for(Option::is_some)).await
+                && let Some(error) = failed.clone()
+            {
+                return error;
+            }
+            // Neither ends by itself but by a panic, which the log has told of.
+            if self.assignments.0.is_finished() || self.pump.0.is_finished() {
+                return Error::Fatal { reason: "a task of the source has ended".into() };
+            }
         }
-        std::future::pending().await
     }
 
     /// Stops reading, gives up all partitions and leaves the group, within ten seconds.

@@ -283,3 +283,23 @@ async fn of_twins_one_ends_and_names_the_cause_and_the_other_goes_on() {
     let results = results(&world);
     assert!(results.values().all(|results| results.len() == 1));
 }
+
+#[tokio::test]
+async fn a_result_that_its_topic_takes_no_longer_becomes_a_failure_that_it_takes() {
+    let (world, environment, _model) = world("lowered-limit").await;
+    let _weir = started(&environment).await;
+    let topic = &world.config.workflow_results_topic;
+    crate::support::kafka::alter(topic, "max.message.bytes", "20000").await;
+    let (large, event_large) = event(&"list ".repeat(3_000));
+    let (small, event_small) = event("list");
+
+    produce(world.events(), 0, &event_large).await;
+    produce(world.events(), 1, &event_small).await;
+    until_answered(&world, &[large.clone(), small.clone()]).await;
+
+    let results = results(&world);
+    assert_eq!(results[&large][0]["status"], "failure", "{:?}", results[&large]);
+    assert_eq!(results[&small][0]["status"], "success");
+    assert!(results.values().all(|results| results.len() == 1));
+    until("a dead letter", || seen(&world.config.dlq_topic).len() == 1).await;
+}
