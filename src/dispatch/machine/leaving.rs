@@ -101,10 +101,10 @@ impl<J: Clone> Machine<J> {
     /// Cancels what outlived its grace.
     pub(super) fn leave(&mut self, now: Instant) {
         let mut cancel = Vec::new();
-        if let Some(revocation) = &mut self.revocation {
-            if revocation.stage.advance(revocation.grace_until, now) {
-                cancel.extend(revocation.partitions.iter().copied());
-            }
+        if let Some(revocation) = &mut self.revocation
+            && revocation.stage.advance(revocation.grace_until, now)
+        {
+            cancel.extend(revocation.partitions.iter().copied());
         }
         if let Some(drain) = &mut self.drain
             && drain.stage.advance(drain.grace_until, now)
