@@ -198,7 +198,7 @@ impl Assignments {
         for (partition, reader) in readers {
             // A reader that outlives its assignment would take the wake-up from the next one's queue.
             if let Err(error) = reader.await {
-                error!(%partition, %error, "reader ended badly");
+                error!(partition = partition.0, %error, "reader ended badly");
             }
             told.push(partition);
         }
@@ -306,7 +306,10 @@ impl Assignments {
             return;
         }
         self.rejoining = true;
-        info!(%partition, "joining the group anew to read the partition from where its log begins");
+        info!(
+            partition = partition.0,
+            "joining the group anew to read the partition from where its log begins"
+        );
         let (consumer, topic) = (Arc::clone(&self.consumer), Arc::clone(&self.topic));
         let joining = thread::run("kafka-rejoin", move || {
             consumer.unsubscribe();
@@ -319,7 +322,11 @@ impl Assignments {
 
     async fn stray(&self, partition: PartitionId, mut record: Record) {
         let offset = record.position.offset;
-        error!(%partition, %offset, "a record came through the main queue: please report this");
+        error!(
+            partition = partition.0,
+            offset = offset.0,
+            "a record came through the main queue: please report this"
+        );
         if let Some(Held::Reading { epoch, window, .. }) = self.held.get(&partition) {
             record.position.epoch = *epoch;
             window.take(record.size());

@@ -83,7 +83,7 @@ impl Stretch {
             Some(Err(error)) => {
                 if self.strange == 0 {
                     let (partition, offset) = (self.ticket.partition, message.offset());
-                    warn!(%partition, offset, %error, "passed over a journal record");
+                    warn!(partition = partition.0, offset, %error, "passed over a journal record");
                 }
                 self.strange += 1;
             }

@@ -224,7 +224,11 @@ impl Pump {
                     let offset = Offset(message.offset());
                     let position = Position { partition, offset, epoch: Epoch(0) };
                     if self.strays.try_send((partition, record(&message, position))).is_err() {
-                        error!(%partition, %offset, "dropped a record of the main queue");
+                        error!(
+                            partition = partition.0,
+                            offset = offset.0,
+                            "dropped a record of the main queue"
+                        );
                     }
                 }
                 Err(KafkaError::MessageConsumptionFatal(code)) => self.failed(code),

@@ -151,7 +151,11 @@ impl Reader {
             Verdict::Settled => self.metrics.record_skipped(1),
             Verdict::Repeated => {
                 let partition = self.partition;
-                debug!(%partition, %offset, "passed over a record that was read before");
+                debug!(
+                    partition = partition.0,
+                    offset = offset.0,
+                    "passed over a record that was read before"
+                );
             }
         }
     }
@@ -176,9 +180,9 @@ impl Reader {
     async fn jump(&mut self, to: Offset) {
         let (partition, from) = (self.partition, self.wanted.next());
         match self.seek(to).await {
-            Ok(()) => debug!(%partition, %from, %to, "seeked over settled records"),
+            Ok(()) => debug!(partition = partition.0, %from, %to, "seeked over settled records"),
             Err(error) => {
-                warn!(%partition, %error, "seek over settled records; they are read instead");
+                warn!(partition = partition.0, %error, "seek over settled records; they are read instead");
                 return;
             }
         }
@@ -201,7 +205,7 @@ impl Reader {
         let partition = self.partition;
         let error = kafka::Error::from(error.clone());
         if error.kind != Kind::OutOfRange {
-            warn!(%partition, class = error.kind.class(), %error, "read from partition");
+            warn!(partition = partition.0, class = error.kind.class(), %error, "read from partition");
             return Ok(());
         }
         let (consumer, topic) = (Arc::clone(&self.consumer), Arc::clone(&self.topic));
@@ -213,7 +217,7 @@ impl Reader {
         match ends {
             Ok((low, _)) if low > at.0 => {
                 error!(
-                    %partition, from = %at, to = low,
+                    partition = partition.0, from = %at, to = low,
                     "records were deleted before they were read: the topic's retention is shorter than the backlog"
                 );
                 Err(Ended::Moved)
@@ -225,7 +229,7 @@ impl Reader {
             // Where we are is in the log after all, as the one says who leads it now.
             Ok(_) => Err(Ended::Moved),
             Err(error) => {
-                warn!(%partition, %error, "ask where the log begins and ends");
+                warn!(partition = partition.0, %error, "ask where the log begins and ends");
                 Err(Ended::Moved)
             }
         }

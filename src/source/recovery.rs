@@ -189,7 +189,7 @@ impl Job {
         let start = offset.max(low);
         if start > offset {
             error!(
-                %partition, from = %offset, to = %start,
+                partition = partition.0, from = offset.0, to = start.0,
                 "records were deleted before they were read: the topic's retention is shorter than the backlog"
             );
         }
@@ -206,7 +206,7 @@ impl Job {
         let base = map.as_ref().map_or(end, |map| map.journal_base);
         if base < journal_low || base > end {
             warn!(
-                %partition, journal_base = %base, journal_start = %journal_low, journal_end = %end,
+                partition = partition.0, journal_base = %base, journal_start = %journal_low, journal_end = %end,
                 "effects of unfinished runs are gone from the journal: what they paid for is paid again"
             );
         }
@@ -233,7 +233,7 @@ impl Job {
         match (Map::decode(metadata, &scope, offset), config.foreign_metadata) {
             (Ok(map), _) => Ok(Some(map)),
             (Err(error), ForeignMetadata::Ignore) => {
-                warn!(%partition, %offset, %error, "ignored the metadata of the committed offset");
+                warn!(partition = partition.0, offset = offset.0, %error, "ignored the metadata of the committed offset");
                 Ok(None)
             }
             (Err(error), ForeignMetadata::Fail) => Err(format!(
@@ -259,8 +259,8 @@ impl Job {
             let (partition, kept) = (stretch.ticket.partition, stretch.effects.len());
             self.shared.metrics.recovery(partition.0, stretch.read, kept as u64);
             info!(
-                %partition,
-                offset = %stretch.start,
+                partition = partition.0,
+                offset = stretch.start.0,
                 unsettled = stretch.map.as_ref().map_or(0, |map| map.unsettled.len()),
                 journal_records = stretch.read,
                 effects = kept,

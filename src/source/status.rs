@@ -87,7 +87,7 @@ impl Status {
 
     /// Notes why a partition is not read at all, until an operator has done something about it.
     pub(super) fn stopped(&self, partition: PartitionId, reason: &str) {
-        error!(%partition, reason, "stopped partition");
+        error!(partition = partition.0, reason, "stopped partition");
         self.change(|state| {
             state.recovering.remove(&partition);
             state.stopped.insert(partition, reason.to_owned());

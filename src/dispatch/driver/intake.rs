@@ -50,7 +50,12 @@ impl<P: Publisher> Driver<P> {
         for (_, effect) in effects {
             runs.entry(effect.offset).or_default().insert(effect);
         }
-        info!(%partition, offset = %start, resumed = runs.len(), "took over partition");
+        info!(
+            partition = partition.0,
+            offset = start.0,
+            resumed = runs.len(),
+            "took over partition"
+        );
         let tracker = match map {
             Some(map) => Tracker::restore(start, map, first, journal_end),
             None => Tracker::start(start, journal_end),
@@ -114,7 +119,7 @@ impl<P: Publisher> Driver<P> {
             },
             Err(invalid) => {
                 let Position { partition, offset, .. } = record.position;
-                warn!(%partition, %offset, error = %invalid, "refused event");
+                warn!(partition = partition.0, offset = offset.0, error = %invalid, "refused event");
                 let outcome = self.parts.press.refused(record, &invalid, wall);
                 Work::Publish(self.count(outcome))
             }

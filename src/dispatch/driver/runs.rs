@@ -35,7 +35,11 @@ impl<P: Publisher> Driver<P> {
     pub(super) fn cancel(&self, position: Position) {
         if let Some(handle) = self.handles.get(&position) {
             let Position { partition, offset, .. } = position;
-            info!(%partition, %offset, "cancelled run; its effects are in the journal");
+            info!(
+                partition = partition.0,
+                offset = offset.0,
+                "cancelled run; its effects are in the journal"
+            );
             handle.abort();
         }
     }
