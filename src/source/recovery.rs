@@ -189,7 +189,9 @@ impl Job {
         let start = offset.max(low);
         if start > offset {
             error!(
-                partition = partition.0, from = offset.0, to = start.0,
+                partition = partition.0,
+                from = offset.0,
+                to = start.0,
                 "records were deleted before they were read: the topic's retention is shorter than the backlog"
             );
         }

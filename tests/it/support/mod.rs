@@ -1,6 +1,8 @@
 //! What the tests share.
 
+pub(crate) mod counting_model;
 pub(crate) mod kafka;
+pub(crate) mod ledger;
 pub(crate) mod model_server;
 pub(crate) mod process;
 pub(crate) mod vectors;

@@ -159,7 +159,7 @@ impl Shared {
 }
 
 /// Answers what says nothing about a call.
-fn probe(request: &Recorded) -> Option<Reply> {
+pub(crate) fn probe(request: &Recorded) -> Option<Reply> {
     let body = match request.target.as_str() {
         "/api/version" => r#"{"version":"0.17.4"}"#,
         "/api/tags" => r#"{"models":[{"name":"llama3.2:latest","model":"llama3.2:latest"}]}"#,
@@ -170,7 +170,7 @@ fn probe(request: &Recorded) -> Option<Reply> {
 }
 
 /// Reads one request; `None` when the client has closed.
-async fn receive(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Option<Recorded> {
+pub(crate) async fn receive(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Option<Recorded> {
     let end = loop {
         if let Some(end) = buffer.windows(4).position(|window| window == b"\r\n\r\n") {
             break end;
@@ -199,7 +199,7 @@ async fn receive(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Option<Recorde
 }
 
 /// Sends a reply and returns whether the connection may go on. A client that closes ends it with an error at once.
-async fn send(stream: &mut TcpStream, reply: &Reply) -> io::Result<bool> {
+pub(crate) async fn send(stream: &mut TcpStream, reply: &Reply) -> io::Result<bool> {
     let port = stream.local_addr()?.port();
     match reply.abort {
         Some(Abort::BeforeHeaders) => {

@@ -19,6 +19,7 @@ pub(crate) struct Weir {
 }
 
 /// The environment that a weir of `world` gets; more by `set`.
+#[derive(Clone)]
 pub(crate) struct Environment(Vec<(String, String)>);
 
 impl Environment {
