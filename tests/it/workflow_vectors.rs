@@ -103,11 +103,11 @@ async fn check_run(row: &Value, invocation: &Value) -> Result<(), String> {
     let llm_error = invocation.pointer("/final_state/agent_results/llm_analysis/status")
         == Some(&json!("error"));
     let Some(client) = client(&row["env"], &url) else {
-        return if llm_error || row["name"] == "env.provider_invalid" {
-            Ok(())
-        } else {
-            Err("refused to start".into())
-        };
+        // A setting that the original reinterprets is refused; what it then fails at never begins.
+        let provider =
+            row["env"]["LLM_PROVIDER"].as_str().unwrap_or_default().trim().to_lowercase();
+        let refused = !["", "ollama", "openai", "auto"].contains(&provider.as_str());
+        return if llm_error || refused { Ok(()) } else { Err("refused to start".into()) };
     };
     let failed = !invocation["exception"].is_null();
     let Some(state) = state(&invocation["input_state"]) else {
@@ -125,7 +125,8 @@ async fn check_run(row: &Value, invocation: &Value) -> Result<(), String> {
         Err(failure) => return Err(format!("failed: {failure}")),
         Ok(_) if failed => return Err("a success where the original fails".into()),
         Ok(_) if llm_error && defect == Some(Defect::Stricter) => return Ok(()),
-        Ok(_) if llm_error && row["name"] == "env.model_env_empty" => return Ok(()),
+        // An empty variable counts as unset.
+        Ok(_) if llm_error && row["env"]["OLLAMA_MODEL"] == "" => return Ok(()),
         Ok(_) if llm_error => return Err("a success where the model failed".into()),
         Ok(state) => state,
     };
