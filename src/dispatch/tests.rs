@@ -184,6 +184,17 @@ impl Life {
     }
 }
 
+/// A life whose one run is in the middle of a call that takes `latency_ms`.
+async fn running_for(latency_ms: u64) -> (World, Life) {
+    let world = World::default();
+    world.model.latency_ms.store(latency_ms, Atomic::Relaxed);
+    let life = world.start(9, Durability::Sync);
+    life.assign(&world).await;
+    life.send(&["analysis slow"]).await;
+    tokio::time::sleep(SECOND).await;
+    (world, life)
+}
+
 fn record(offset: i64, task: &Value) -> Record {
     let event = json!({
         "event_id": Uuid::from_u128(u128::from(offset.unsigned_abs())), "event_type": "workflow.triggered",
@@ -331,12 +342,7 @@ async fn a_revocation_is_acknowledged_only_after_the_outcome_in_flight() {
 
 #[tokio::test(start_paused = true)]
 async fn a_revoked_run_is_cancelled_at_the_end_of_the_grace() {
-    let world = World::default();
-    world.model.latency_ms.store(60_000, Atomic::Relaxed);
-    let life = world.start(9, Durability::Sync);
-    life.assign(&world).await;
-    life.send(&["analysis slow"]).await;
-    tokio::time::sleep(SECOND).await;
+    let (world, life) = running_for(60_000).await;
     let asked = tokio::time::Instant::now();
 
     life.revoke(false).await.await.unwrap();
@@ -347,12 +353,7 @@ async fn a_revoked_run_is_cancelled_at_the_end_of_the_grace() {
 
 #[tokio::test(start_paused = true)]
 async fn a_drain_lets_runs_finish_and_commits_them() {
-    let world = World::default();
-    world.model.latency_ms.store(10_000, Atomic::Relaxed);
-    let life = world.start(9, Durability::Sync);
-    life.assign(&world).await;
-    life.send(&["analysis slow"]).await;
-    tokio::time::sleep(SECOND).await;
+    let (world, life) = running_for(10_000).await;
 
     assert_eq!(life.drain().await, End::Drained);
 
@@ -374,12 +375,7 @@ async fn a_drain_whose_last_transaction_never_ends_says_so() {
 
 #[tokio::test(start_paused = true)]
 async fn a_second_signal_ends_it_at_once() {
-    let world = World::default();
-    world.model.latency_ms.store(10_000, Atomic::Relaxed);
-    let life = world.start(9, Durability::Sync);
-    life.assign(&world).await;
-    life.send(&["analysis slow"]).await;
-    tokio::time::sleep(SECOND).await;
+    let (_world, life) = running_for(10_000).await;
     let asked = tokio::time::Instant::now();
 
     life.shutdown.drain.cancel();

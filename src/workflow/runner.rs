@@ -102,14 +102,12 @@ impl Runner {
     /// Dropping the future stops all of it, the call to the model included.
     pub async fn attempt(&self, attempt: Attempt) -> Finished {
         let begun = Instant::now();
-        let ended = self.run(&attempt, None).await;
-        let ended = match ended {
-            Err(failure) if self.degrades(&failure.error, attempt.last) => {
-                let stand_in = self.stand_in(&failure.error);
-                self.run(&attempt, stand_in).await
-            }
-            ended => ended,
-        };
+        let mut ended = self.run(&attempt, None).await;
+        if let Err(failure) = &ended
+            && let Some(stand_in) = self.stand_in(&failure.error, attempt.last)
+        {
+            ended = self.run(&attempt, Some(stand_in)).await;
+        }
         let now = Timestamp::now();
         let failure = match ended {
             Ok(state) => match self.press.success(&attempt.job.event, state, now) {
@@ -167,14 +165,13 @@ impl Runner {
         }
     }
 
-    fn degrades(&self, error: &Error, last: bool) -> bool {
-        let final_failure =
-            last || !matches!(error.verdict().disposition, Disposition::Retry { .. });
-        self.config.on_error == OnError::Degrade && final_failure && self.stand_in(error).is_some()
-    }
-
-    /// Returns the update that stands in for the model's answer, when the model is what failed.
-    fn stand_in(&self, error: &Error) -> Option<AgentUpdate> {
+    /// Returns the update that stands in for the model's answer, when the model is what failed, for good, and the run
+    /// is to go on all the same.
+    fn stand_in(&self, error: &Error, last: bool) -> Option<AgentUpdate> {
+        let for_good = last || !matches!(error.verdict().disposition, Disposition::Retry { .. });
+        if self.config.on_error != OnError::Degrade || !for_good {
+            return None;
+        }
         match error {
             Error::Agent { source: source @ AgentError::Llm(_), .. } => {
                 Some(degraded(source, &self.model))

@@ -40,7 +40,7 @@ impl<P: Publisher> Driver<P> {
         }
     }
 
-    pub(super) fn aborted(&mut self, error: sink::Error) {
+    fn aborted(&mut self, error: sink::Error) {
         match error.disposition() {
             Disposition::Stop => self.end = Some(Err(error)),
             Disposition::Retry { .. } => {
@@ -56,7 +56,7 @@ impl<P: Publisher> Driver<P> {
     }
 
     /// Prints an event anew that its topic does not take any more: a topic's limit was lowered meanwhile.
-    pub(super) fn refit(&mut self, index: usize, size: usize, limit: usize) {
+    fn refit(&mut self, index: usize, size: usize, limit: usize) {
         let Some(Oversized { position, job, attempts, records }) = self.machine.oversized(index)
         else {
             return;

@@ -28,7 +28,7 @@ impl<P: Publisher> Driver<P> {
         }
     }
 
-    pub(super) fn take_event(&mut self, event: source::Event) {
+    fn take_event(&mut self, event: source::Event) {
         match event {
             source::Event::Assigned(recovered) => {
                 recovered.into_iter().for_each(|one| self.assign(one))
@@ -43,7 +43,7 @@ impl<P: Publisher> Driver<P> {
         }
     }
 
-    pub(super) fn assign(&mut self, recovered: Recovered) {
+    fn assign(&mut self, recovered: Recovered) {
         let Recovered { partition, epoch, start, map, effects, journal_end, window } = recovered;
         let mut runs: HashMap<Offset, Effects> = HashMap::new();
         let first: Vec<_> = effects.iter().map(|(at, effect)| (effect.offset, *at)).collect();
@@ -64,7 +64,7 @@ impl<P: Publisher> Driver<P> {
         self.machine.assign(partition, epoch, tracker, runs);
     }
 
-    pub(super) fn receive(&mut self, records: Vec<Record>) {
+    fn receive(&mut self, records: Vec<Record>) {
         self.parts.metrics.records_consumed(records.len() as u64);
         let Some(partition) = records.first().map(|record| record.position.partition) else {
             return;
@@ -82,7 +82,7 @@ impl<P: Publisher> Driver<P> {
         }
     }
 
-    pub(super) fn admit(&mut self, records: Vec<Record>) {
+    fn admit(&mut self, records: Vec<Record>) {
         let now = Instant::now();
         let wall = Timestamp::now();
         let mut ignored = 0;
@@ -106,7 +106,7 @@ impl<P: Publisher> Driver<P> {
         self.parts.metrics.ignored(ignored);
     }
 
-    pub(super) fn decode(&self, record: &Record, wall: Timestamp) -> Work<Job> {
+    fn decode(&self, record: &Record, wall: Timestamp) -> Work<Job> {
         let defaults = Defaults::of(self.parts.press.topic(), record);
         match event::decode(record.value.as_deref(), &defaults) {
             Ok(event) => match event.event_type {
@@ -128,7 +128,7 @@ impl<P: Publisher> Driver<P> {
 
     /// Returns how long a result must still be held back, so that a client that subscribes only after
     /// publishing can see it.
-    pub(super) fn too_young(&self, timestamp_ms: Option<i64>, wall: Timestamp) -> Duration {
+    fn too_young(&self, timestamp_ms: Option<i64>, wall: Timestamp) -> Duration {
         let min = self.parts.result_min_age;
         let age_ms = timestamp_ms.map_or(0, |at| wall.as_millisecond().saturating_sub(at).max(0));
         min.saturating_sub(Duration::from_millis(age_ms.unsigned_abs()))

@@ -55,7 +55,7 @@ impl<P: Publisher> Driver<P> {
         }
     }
 
-    pub(super) fn ended(&mut self, ended: Result<(Id, Finished), JoinError>, now: Instant) {
+    fn ended(&mut self, ended: Result<(Id, Finished), JoinError>, now: Instant) {
         let id = match &ended {
             Ok((id, _)) => *id,
             Err(failed) => failed.id(),
@@ -100,7 +100,7 @@ impl<P: Publisher> Driver<P> {
         }
     }
 
-    pub(super) fn take_request(&mut self, request: Request) {
+    fn take_request(&mut self, request: Request) {
         let Request { position, effect, record, committed } = request;
         let ticket = committed.map(|committed| {
             self.ticket += 1;

@@ -18,19 +18,20 @@ impl<J: Clone> Machine<J> {
         self.commit_after = None;
         self.commit_backoff = COMMIT_BACKOFF;
         let offsets: HashMap<usize, Offset> = journal.iter().copied().collect();
+        let mut journaled: BTreeMap<PartitionId, Vec<(Offset, Option<Offset>)>> = BTreeMap::new();
+        for (index, entry) in load.entries.iter().enumerate() {
+            let Position { partition, offset, .. } = entry.position;
+            journaled.entry(partition).or_default().push((offset, offsets.get(&index).copied()));
+        }
         for (id, settled) in touched(&load) {
             let Some(partition) = self.partitions.get_mut(&id) else { continue };
             // Where an outcome had to be read back, the records' offsets are not known: they are no lower than
             // the end of what is.
             let end = partition.tracker.journal_end();
-            let entries =
-                load.entries.iter().enumerate().filter(|(_, entry)| entry.position.partition == id);
-            let journaled: Vec<_> = entries
-                .map(|(index, entry)| {
-                    (entry.position.offset, offsets.get(&index).copied().unwrap_or(end))
-                })
-                .collect();
-            partition.tracker.committed(&settled, &journaled);
+            let records = journaled.remove(&id).unwrap_or_default();
+            let records: Vec<_> =
+                records.into_iter().map(|(event, at)| (event, at.unwrap_or(end))).collect();
+            partition.tracker.committed(&settled, &records);
             let bytes = settled
                 .iter()
                 .filter_map(|offset| partition.events.remove(offset))
@@ -107,11 +108,7 @@ impl<J: Clone> Machine<J> {
     }
 
     /// One immutable snapshot yields the watermark and the map: never read at two moments.
-    pub(super) fn position(
-        &self,
-        id: PartitionId,
-        settled: &BTreeSet<Offset>,
-    ) -> Option<CommitPosition> {
+    fn position(&self, id: PartitionId, settled: &BTreeSet<Offset>) -> Option<CommitPosition> {
         let snapshot = self.partitions.get(&id)?.tracker.snapshot(settled);
         let scope =
             Scope { group: &self.settings.group, topic: &self.settings.topic, partition: id };

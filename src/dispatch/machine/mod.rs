@@ -284,12 +284,6 @@ impl<J: Clone> Machine<J> {
         }
     }
 
-    /// Says whether a transaction is in flight.
-    #[must_use]
-    pub fn is_committing(&self) -> bool {
-        self.load.is_some()
-    }
-
     fn current(&mut self, position: Position) -> Option<&mut Partition<J>> {
         self.partitions
             .get_mut(&position.partition)

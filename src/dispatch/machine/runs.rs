@@ -109,7 +109,7 @@ impl<J: Clone> Machine<J> {
         }
     }
 
-    pub(super) fn give_back_permit(&mut self, position: Position) -> Option<&mut Event<J>> {
+    fn give_back_permit(&mut self, position: Position) -> Option<&mut Event<J>> {
         self.running = self.running.saturating_sub(1);
         let partition = self
             .partitions
@@ -120,7 +120,7 @@ impl<J: Clone> Machine<J> {
     }
 
     /// Ends an event's run: its lane goes on at once, its result when it is old enough.
-    pub(super) fn finish(&mut self, position: Position, records: Vec<Outgoing>, now: Instant) {
+    fn finish(&mut self, position: Position, records: Vec<Outgoing>, now: Instant) {
         self.expire(now);
         let Some(partition) = self.partitions.get_mut(&position.partition) else { return };
         let Some(event) = partition.events.get_mut(&position.offset) else { return };
@@ -139,7 +139,7 @@ impl<J: Clone> Machine<J> {
         }
     }
 
-    pub(super) fn schedule(&mut self, at: Instant, position: Position) {
+    fn schedule(&mut self, at: Instant, position: Position) {
         self.timer_count += 1;
         self.timers.insert((at, self.timer_count), position);
     }
