@@ -14,7 +14,7 @@ fn decode_one(c: &mut Criterion) {
         let value = event(&data);
         group.throughput(Throughput::Bytes(value.len() as u64));
         group.bench_function(BenchmarkId::from_parameter(name), |b| {
-            b.iter(|| decode(Some(black_box(value.as_bytes())), &defaults));
+            b.iter(|| decode(Some(black_box(value.as_bytes())), || defaults));
         });
     }
     group.finish();

@@ -1,18 +1,14 @@
 //! Prepares the data of a task.
 
-use serde_json::json;
-
-use super::{AgentError, AgentState, AgentUpdate};
+use super::{AgentError, AgentState, AgentUpdate, object};
 
 /// Notes that the task's data is ready.
 ///
 /// # Errors
 /// None yet: it only passes the task on.
 pub fn data_agent(state: &AgentState) -> Result<AgentUpdate, AgentError> {
-    let finding = json!({
-        "agent": "data",
-        "result": "data_processed",
-        "data": {"processed": true, "task": state.task},
-    });
+    let data = object([("processed", true.into()), ("task", state.task.clone())]);
+    let finding =
+        object([("agent", "data".into()), ("result", "data_processed".into()), ("data", data)]);
     Ok(AgentUpdate::finding("data", finding, "analysis"))
 }

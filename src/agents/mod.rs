@@ -18,5 +18,13 @@ pub use messages::{Message, MessageError, Role, add_messages};
 pub use orchestrator::{ROUTES, orchestrator, route};
 pub use state::{AgentState, AgentUpdate, merge};
 
+use serde_json::{Map, Value};
+
+/// Returns an object of these fields, in this order. `json!` would serialise each value anew.
+fn object<const N: usize>(fields: [(&str, Value); N]) -> Value {
+    let fields = fields.into_iter().map(|(name, value)| (name.to_owned(), value));
+    Value::Object(fields.collect::<Map<_, _>>())
+}
+
 #[cfg(test)]
 mod tests;

@@ -75,7 +75,7 @@ impl AgentState {
     /// Returns what a result carries of the state: `completed`, `agent_results`, `task`, `metadata`, in this order.
     #[must_use]
     pub fn into_result(self) -> Map<String, Value> {
-        let mut result = Map::new();
+        let mut result = Map::with_capacity(4);
         result.insert("completed".into(), self.completed.into());
         result.insert("agent_results".into(), self.agent_results.into());
         result.insert("task".into(), self.task);

@@ -3,7 +3,7 @@ use serde_json::json;
 use super::*;
 use crate::graph::State;
 
-fn state(task: serde_json::Value, done: &[&str]) -> AgentState {
+fn state(task: Value, done: &[&str]) -> AgentState {
     let agent_results = done.iter().map(|agent| ((*agent).to_owned(), json!(null))).collect();
     AgentState { task, agent_results, ..AgentState::default() }
 }

@@ -45,10 +45,14 @@ impl Defaults {
 }
 
 /// Decodes a record's value. Unknown keys are dropped; a lone surrogate in a string becomes U+FFFD.
+/// `defaults` is asked only where the event lacks what it has.
 ///
 /// # Errors
 /// [`InvalidEvent`] with the stage reached, every field at fault, and the ids that could be read.
-pub fn decode(value: Option<&[u8]>, defaults: &Defaults) -> Result<WorkflowEvent, InvalidEvent> {
+pub fn decode<D>(value: Option<&[u8]>, defaults: D) -> Result<WorkflowEvent, InvalidEvent>
+where
+    D: Fn() -> Defaults,
+{
     let Some(bytes) = value else {
         return Err(InvalidEvent::at(Stage::Null, Ids::default()));
     };
@@ -62,7 +66,7 @@ pub fn decode(value: Option<&[u8]>, defaults: &Defaults) -> Result<WorkflowEvent
         }
     };
     match Fields::read(text) {
-        (fields, Ok(true)) => fields.to_event(defaults),
+        (fields, Ok(true)) => fields.to_event(&defaults),
         (fields, Ok(false)) => Err(InvalidEvent::at(Stage::NotObject, fields.ids())),
         (fields, Err(syntax)) => Err(InvalidEvent::at(Stage::Json(syntax), fields.ids())),
     }
@@ -148,13 +152,13 @@ impl<'a> Fields<'a> {
         }
     }
 
-    fn to_event(&self, defaults: &Defaults) -> Result<WorkflowEvent, InvalidEvent> {
+    fn to_event(&self, defaults: &dyn Fn() -> Defaults) -> Result<WorkflowEvent, InvalidEvent> {
         let mut faults = Faults(Vec::new());
-        let event_id =
-            faults.sift("event_id", self.event_id.map_or(Ok(defaults.event_id), Scalar::uuid));
+        let event_id = self.event_id.map_or_else(|| Ok(defaults().event_id), Scalar::uuid);
+        let event_id = faults.sift("event_id", event_id);
         let event_type = faults.sift("event_type", given(self.event_type).and_then(event_type));
-        let timestamp = faults
-            .sift("timestamp", self.timestamp.map_or(Ok(defaults.timestamp), Scalar::timestamp));
+        let timestamp = self.timestamp.map_or_else(|| Ok(defaults().timestamp), Scalar::timestamp);
+        let timestamp = faults.sift("timestamp", timestamp);
         let source = faults.sift("source", given(self.source).and_then(source));
         let workflow_id =
             faults.sift("workflow_id", given(self.workflow_id).and_then(Scalar::text));

@@ -113,7 +113,10 @@ impl WorkflowEvent {
     #[must_use]
     pub fn run_metadata(&self) -> Map<String, Value> {
         let fields = [
-            ("event_id", self.event_id.to_string()),
+            (
+                "event_id",
+                self.event_id.hyphenated().encode_lower(&mut Uuid::encode_buffer()).to_owned(),
+            ),
             ("workflow_id", self.workflow_id.clone()),
             ("workflow_run_id", self.workflow_run_id.clone()),
             ("source", self.source.as_str().to_owned()),
@@ -173,9 +176,9 @@ impl WorkflowEvent {
             .text("version", &shown(&self.version))
             .end();
         Object::new()
-            .text("event_id", &self.event_id.to_string())
+            .id("event_id", self.event_id)
             .text("event_type", self.event_type.as_str())
-            .text("timestamp", &self.timestamp.to_string())
+            .timestamp("timestamp", self.timestamp)
             .text("source", self.source.as_str())
             .text("workflow_id", &shown(&self.workflow_id))
             .text("workflow_run_id", &shown(&self.workflow_run_id))

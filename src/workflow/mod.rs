@@ -13,7 +13,7 @@ pub use effects::{Recorder, Request};
 pub use error::{Error, Verdict};
 pub use graph::{agents_graph, initial_state};
 pub use outcome::{Outcome, Press};
-pub use runner::{Attempt, Finished, Job, Runner, Watch};
+pub use runner::{Attempt, Finished, Job, Runner, Watch, run_span};
 
 #[cfg(test)]
 mod tests;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio::time::Instant;
-use tracing::{debug, info, warn};
+use tracing::{Span, debug, info, info_span, warn};
 
 use crate::agents::{AgentError, AgentState, AgentUpdate, degraded};
 use crate::event::WorkflowEvent;
@@ -70,6 +70,15 @@ pub struct Runner {
     watch: Option<Watch>,
 }
 
+/// Returns the span of an attempt. Making one costs more than all of a short run, so only attempts that wait, or that
+/// have something to tell, are given one.
+#[must_use]
+pub fn run_span(topic: &str, position: Position, job: &Job, attempt: u32) -> Span {
+    let event_id = &job.event.event_id;
+    let Position { partition, offset, .. } = position;
+    info_span!("run", %event_id, topic, partition = partition.0, offset = offset.0, attempt)
+}
+
 /// Makes the observer of each attempt: observers are told what happens, not to whom.
 pub type Watch = Arc<dyn Fn(&Attempt) -> Box<dyn Observer<AgentState>> + Send + Sync>;
 
@@ -117,6 +126,9 @@ impl Runner {
             Err(failure) => failure,
         };
         let verdict = failure.error.verdict();
+        let Attempt { position, ref job, number, .. } = attempt;
+        let alone = Span::current().is_none();
+        let _span = alone.then(|| run_span(self.press.topic(), position, job, number).entered());
         match verdict.disposition {
             Disposition::Retry { after } if !attempt.last => {
                 info!(class = verdict.class, error = %failure.error, "attempt failed; it will be repeated");
@@ -154,6 +166,7 @@ impl Runner {
         let queue_time = state.queue_time.clone();
         let limit = self.config.execution_timeout;
         tokio::select! {
+            biased; // a run that waits for nothing never sets the timer
             ended = self.graph.run(state, &options) => ended.map_err(|failure| Failure {
                 partial: Some(failure.state),
                 error: failure.error.into(),

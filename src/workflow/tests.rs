@@ -108,7 +108,7 @@ fn record(task: &Value) -> Record {
 
 fn attempt(task: &str, last: bool) -> Attempt {
     let record = record(&json!(task));
-    let event = event::decode(record.value.as_deref(), &Defaults::of("events", &record)).unwrap();
+    let event = event::decode(record.value.as_deref(), || Defaults::of("events", &record)).unwrap();
     let job = Job { event: Arc::new(event), timestamp_ms: Some(5) };
     Attempt {
         position: POSITION,
@@ -267,10 +267,10 @@ fn texts_that_are_too_long_by_themselves_are_cut_to_what_fits() {
     };
     let refused = event("nowhere");
     let invalid =
-        event::decode(refused.value.as_deref(), &Defaults::of("events", &refused)).unwrap_err();
+        event::decode(refused.value.as_deref(), || Defaults::of("events", &refused)).unwrap_err();
     let accepted = event("dev");
     let event =
-        event::decode(accepted.value.as_deref(), &Defaults::of("events", &accepted)).unwrap();
+        event::decode(accepted.value.as_deref(), || Defaults::of("events", &accepted)).unwrap();
     let job = Job { event: Arc::new(event), timestamp_ms: None };
 
     let outcomes = [
@@ -296,7 +296,7 @@ fn records_that_outgrew_a_lowered_limit_are_cut_to_it() {
     );
     let record = Record { value: Some(value.into()), ..record(&json!("x")) };
     let invalid =
-        event::decode(record.value.as_deref(), &Defaults::of("events", &record)).unwrap_err();
+        event::decode(record.value.as_deref(), || Defaults::of("events", &record)).unwrap_err();
 
     let cut = tight.cut(wide.refused(&record, &invalid, Timestamp::UNIX_EPOCH).records);
 
@@ -311,7 +311,7 @@ fn a_record_that_is_no_event_is_answered_where_its_id_can_be_read() {
         let value = value.map(|text| text.to_owned().into());
         let record = Record { value, ..record(&json!("x")) };
         let invalid =
-            event::decode(record.value.as_deref(), &Defaults::of("events", &record)).unwrap_err();
+            event::decode(record.value.as_deref(), || Defaults::of("events", &record)).unwrap_err();
         press.refused(&record, &invalid, Timestamp::UNIX_EPOCH)
     };
 
@@ -330,7 +330,7 @@ fn a_record_that_is_no_event_is_answered_where_its_id_can_be_read() {
 fn the_same_record_has_the_same_dead_letter_id_in_every_life() {
     let press = Press::new("events".into(), watch::channel(LIMITS).1);
     let record = Record { value: None, ..record(&json!("x")) };
-    let invalid = event::decode(None, &Defaults::of("events", &record)).unwrap_err();
+    let invalid = event::decode(None, || Defaults::of("events", &record)).unwrap_err();
 
     let id = || {
         values(&press.refused(&record, &invalid, Timestamp::UNIX_EPOCH), Topic::DeadLetters)[0]["dlq_id"].clone()

@@ -65,7 +65,7 @@ fn check(file: &str, agrees: impl Fn(&Value) -> Result<(), String>) {
 }
 
 fn agrees(row: &Value) -> Result<(), String> {
-    match (decode(Some(&input(row)), &defaults()), row["accept"] == true) {
+    match (decode(Some(&input(row)), defaults), row["accept"] == true) {
         (Ok(event), true) => normal_form_agrees(row, &event),
         (Err(invalid), false) => refusal_agrees(row, &invalid),
         (Ok(_), false) => Err(format!("accepted, not refused as {}", row["reject_stage"])),
@@ -174,7 +174,7 @@ fn input(row: &Value) -> Vec<u8> {
 }
 
 fn decode_text(text: &str) -> Result<WorkflowEvent, InvalidEvent> {
-    decode(Some(text.as_bytes()), &defaults())
+    decode(Some(text.as_bytes()), defaults)
 }
 
 fn defaults() -> Defaults {

@@ -31,7 +31,7 @@ fn the_event_schema_accepts_and_refuses_as_decode_does() {
     for row in rows("event_validation.jsonl") {
         let Some(text) = row["input_json"].as_str() else { continue };
         let Ok(value) = serde_json::from_str::<Value>(text) else { continue };
-        let accepted = match decode(Some(text.as_bytes()), &defaults()) {
+        let accepted = match decode(Some(text.as_bytes()), defaults) {
             Ok(event) => {
                 assert_valid(&schema, &event.normal_form());
                 true
@@ -90,7 +90,7 @@ fn dead_letters_keep_their_schema_whole_and_cut() {
     for limit in [2048, 1 << 20] {
         assert_valid(&schema, &written(Original::Event(&event), limit));
         for value in refused {
-            let invalid = decode(value, &defaults()).unwrap_err();
+            let invalid = decode(value, defaults).unwrap_err();
             assert_valid(&schema, &written(Original::Refused { value, ids: &invalid.ids }, limit));
         }
     }
@@ -105,7 +105,7 @@ fn example() -> WorkflowEvent {
         "payload": {"data": {"task": "x".repeat(3000)}},
         "metadata": {"environment": "prod"},
     });
-    decode(Some(text.to_string().as_bytes()), &defaults()).unwrap()
+    decode(Some(text.to_string().as_bytes()), defaults).unwrap()
 }
 
 fn written(original: Original<'_>, limit: usize) -> Value {

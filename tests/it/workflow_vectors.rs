@@ -393,7 +393,7 @@ async fn run_event(row: &Value, replies: Vec<Reply>) -> Option<Outcome> {
     };
     let limits = Limits { result_max: 1 << 20, dead_letter_max: 1 << 20, journal_max: 1 << 20 };
     let press = Arc::new(Press::new("events".into(), tokio::sync::watch::channel(limits).1));
-    let event = match event::decode(record.value.as_deref(), &Defaults::of("events", &record)) {
+    let event = match event::decode(record.value.as_deref(), || Defaults::of("events", &record)) {
         Ok(event) if event.event_type != event::EventType::Triggered => return None,
         Ok(event) => event,
         Err(invalid) => return Some(press.refused(&record, &invalid, Timestamp::now())),

@@ -25,8 +25,8 @@ fn the_samples_are_events_but_for_the_one_that_is_to_be_refused() {
                 value: Some(sample.event.clone().into()),
                 headers: Vec::new(),
             };
-            let defaults = Defaults::of("workflow-events", &record);
-            decode(record.value.as_deref(), &defaults).map_err(|invalid| invalid.ids.event_id)
+            let defaults = || Defaults::of("workflow-events", &record);
+            decode(record.value.as_deref(), defaults).map_err(|invalid| invalid.ids.event_id)
         })
         .map(|decoded| decoded.map(|event| event.event_id))
         .collect();

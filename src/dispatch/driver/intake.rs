@@ -107,8 +107,8 @@ impl<P: Publisher> Driver<P> {
     }
 
     fn decode(&self, record: &Record, wall: Timestamp) -> Work<Job> {
-        let defaults = Defaults::of(self.parts.press.topic(), record);
-        match event::decode(record.value.as_deref(), &defaults) {
+        let defaults = || Defaults::of(self.parts.press.topic(), record);
+        match event::decode(record.value.as_deref(), defaults) {
             Ok(event) => match event.event_type {
                 EventType::Triggered => {
                     Work::Run(Job { event: Arc::new(event), timestamp_ms: record.timestamp_ms })

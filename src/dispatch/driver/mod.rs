@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
-use tokio::task::{AbortHandle, Id, JoinSet};
+use tokio::task::{AbortHandle, Id, JoinSet, yield_now};
 use tokio::time::{Instant, sleep_until};
 use tracing::{info, warn};
 
@@ -31,6 +31,9 @@ const IDLE_TURN: Duration = Duration::from_secs(2);
 
 /// How many finished runs, effects or batches of records one turn takes before it acts.
 const TURN_MAX: usize = 1024;
+
+/// How many runs one turn starts before it looks at what else has happened.
+const STARTS_MAX: usize = 256;
 
 /// Beyond the grace, how long a drain waits for its last transaction.
 const LAST_COMMIT: Duration = Duration::from_secs(10);
@@ -94,6 +97,8 @@ pub struct Driver<P> {
     revoked: Option<oneshot::Sender<()>>,
     tickets: HashMap<u64, oneshot::Sender<()>>,
     ticket: u64,
+    /// More may start than the last turn has started.
+    more: bool,
     draining_until: Option<Instant>,
     end: Option<Result<End, sink::Error>>,
     figures_at: Instant,
@@ -117,6 +122,7 @@ impl<P: Publisher> Driver<P> {
             revoked: None,
             tickets: HashMap::new(),
             ticket: 0,
+            more: false,
             draining_until: None,
             end: None,
             figures_at: Instant::now(),
@@ -141,9 +147,18 @@ impl<P: Publisher> Driver<P> {
     /// Carries out all that the machine wants now.
     fn act(&mut self) {
         let now = Instant::now();
+        let mut starts = 0;
+        self.more = false;
         while let Some(action) = self.machine.poll(now) {
             match action {
-                Action::Start(start) => self.start(start),
+                Action::Start(start) => {
+                    self.start(start, now);
+                    starts += 1;
+                    if starts == STARTS_MAX {
+                        self.more = true;
+                        break;
+                    }
+                }
                 Action::Commit(batch) => self.commit(batch, now),
                 Action::Recorded(ticket) => self.recorded(ticket),
                 Action::Release { partition, records, bytes } => {
@@ -181,6 +196,7 @@ impl<P: Publisher> Driver<P> {
             Some(ended) = self.runs.join_next_with_id() => self.take_ended(ended),
             Some(request) = self.parts.requests.recv() => self.take_requests(request),
             Some(event) = self.parts.events.recv() => self.take_events(event),
+            () = yield_now(), if self.more => {}
             () = sleep_until(wake) => {}
         }
     }

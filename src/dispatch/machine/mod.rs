@@ -257,8 +257,8 @@ impl<J: Clone> Machine<J> {
         self.leave(now);
         self.outbox
             .pop_front()
-            .or_else(|| self.start().map(Action::Start))
             .or_else(|| self.commit(now).map(Action::Commit))
+            .or_else(|| self.start().map(Action::Start))
             .or_else(|| self.left())
     }
 

@@ -65,14 +65,17 @@ impl<J: Clone> Machine<J> {
         }
     }
 
-    /// Takes the outcome of an attempt. `random` in `[0, 1)` spreads the retries.
-    pub fn ended(&mut self, position: Position, ended: Ended, random: f64, now: Instant) {
+    /// Takes the outcome of an attempt. `random`, in `[0, 1)`, spreads the retries.
+    pub fn ended<R>(&mut self, position: Position, ended: Ended, random: R, now: Instant)
+    where
+        R: FnOnce() -> f64,
+    {
         let retry = self.settings.retry.clone();
         let Some(event) = self.give_back_permit(position) else { return };
         match ended {
             Ended::Done(records) => self.finish(position, records, now),
             Ended::Retry { after } => {
-                let delay = retry.delay(event.attempt, after, random).unwrap_or(retry.max);
+                let delay = retry.delay(event.attempt, after, random()).unwrap_or(retry.max);
                 event.attempt += 1;
                 event.stage = Stage::BackingOff;
                 self.backing_off += 1;

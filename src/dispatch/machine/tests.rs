@@ -92,7 +92,7 @@ impl Bench {
 
     fn done(&mut self, partition: i32, offset: i64) -> &mut Self {
         let records = result(&format!("{partition}/{offset}"));
-        self.machine.ended(at(partition, offset), Ended::Done(records), 0.5, self.now);
+        self.machine.ended(at(partition, offset), Ended::Done(records), || 0.5, self.now);
         self.turn()
     }
 
@@ -100,7 +100,7 @@ impl Bench {
         self.machine.ended(
             at(partition, offset),
             Ended::Retry { after: None },
-            1.0 - f64::EPSILON,
+            || 1.0 - f64::EPSILON,
             self.now,
         );
         self.turn()

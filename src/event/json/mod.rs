@@ -24,4 +24,4 @@ pub(super) use reader::{DEPTH_MAX, INTEGER_DIGITS_MAX};
 pub use reader::{Syntax, SyntaxKind};
 pub(super) use text::Text;
 pub(super) use tree::Tree;
-pub(super) use write::{Object, excerpt, push_object, push_text};
+pub(super) use write::{Object, excerpt, push_object, push_text, written_size};

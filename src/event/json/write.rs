@@ -2,6 +2,9 @@
 //! answer for.
 
 use serde_json::{Map, Value};
+use uuid::Uuid;
+
+use crate::event::Timestamp;
 
 /// An object that is being written, field by field in the order given.
 #[derive(Debug)]
@@ -12,25 +15,53 @@ pub(in crate::event) struct Object {
 impl Object {
     /// Starts an object.
     pub(in crate::event) fn new() -> Self {
-        Self { out: "{".to_owned() }
+        Self::with_capacity(0)
+    }
+
+    /// Starts an object of about `bytes` bytes: written without growing where that is enough.
+    pub(in crate::event) fn with_capacity(bytes: usize) -> Self {
+        let mut out = String::with_capacity(bytes);
+        out.push('{');
+        Self { out }
     }
 
     /// Adds a field whose value is JSON text already.
-    pub(in crate::event) fn json(mut self, name: &str, json: &str) -> Self {
+    pub(in crate::event) fn json(self, name: &str, json: &str) -> Self {
+        self.written(name, |out| out.push_str(json))
+    }
+
+    /// Adds a field whose value `write` writes, as JSON.
+    pub(in crate::event) fn written<F>(mut self, name: &str, write: F) -> Self
+    where
+        F: FnOnce(&mut String),
+    {
         if self.out.len() > 1 {
             self.out.push(',');
         }
         push_text(&mut self.out, name);
         self.out.push(':');
-        self.out.push_str(json);
+        write(&mut self.out);
         self
     }
 
     /// Adds a string.
     pub(in crate::event) fn text(self, name: &str, text: &str) -> Self {
-        let mut object = self.json(name, "");
-        push_text(&mut object.out, text);
-        object
+        self.written(name, |out| push_text(out, text))
+    }
+
+    /// Adds a point in time, as a string.
+    pub(in crate::event) fn timestamp(self, name: &str, timestamp: Timestamp) -> Self {
+        self.written(name, |out| {
+            out.push('"');
+            timestamp.push_to(out);
+            out.push('"');
+        })
+    }
+
+    /// Adds an id, as a string.
+    pub(in crate::event) fn id(self, name: &str, id: Uuid) -> Self {
+        let mut digits = Uuid::encode_buffer();
+        self.text(name, id.hyphenated().encode_lower(&mut digits))
     }
 
     /// Adds a string, or null.
@@ -45,6 +76,21 @@ impl Object {
     pub(in crate::event) fn end(mut self) -> String {
         self.out.push('}');
         self.out
+    }
+}
+
+/// Returns about how many bytes the values take as JSON: more only by what has to be escaped and by long numbers.
+pub(in crate::event) fn written_size(fields: &Map<String, Value>) -> usize {
+    fields.iter().map(|(key, value)| key.len() + 4 + value_size(value)).sum::<usize>() + 2
+}
+
+fn value_size(value: &Value) -> usize {
+    match value {
+        Value::Null | Value::Bool(_) => 5,
+        Value::Number(_) => 8,
+        Value::String(text) => text.len() + 2,
+        Value::Array(items) => items.iter().map(|item| value_size(item) + 1).sum::<usize>() + 2,
+        Value::Object(fields) => written_size(fields),
     }
 }
 

@@ -96,7 +96,7 @@ fn a_dead_letter_of_a_refused_record_holds_its_bytes() {
             json!({"encoding": "utf-8", "value": "[]", "size": 2, "truncated": false}),
         ),
     ] {
-        let ids = decode(value, &defaults()).unwrap_err().ids;
+        let ids = decode(value, defaults).unwrap_err().ids;
         let letter = DeadLetter { attempts: 0, ..letter(Original::Refused { value, ids: &ids }) };
 
         let read = read(&letter, 2048);

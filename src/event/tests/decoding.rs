@@ -58,7 +58,7 @@ fn each_stage_has_its_class_and_its_words() {
         (Some(b"[{}]"), "event.not_object", "the value is JSON, but not an object"),
         (Some(b"NaN"), "event.not_object", "the value is JSON, but not an object"),
     ] {
-        let invalid = decode(value, &defaults()).unwrap_err();
+        let invalid = decode(value, defaults).unwrap_err();
 
         assert_eq!((invalid.stage.class(), &*invalid.to_string()), (class, words));
     }
@@ -101,7 +101,7 @@ fn uuids_come_in_five_forms() {
         (ID.replace("-9", "9-"), false),
     ] {
         let outcome =
-            decode(Some(event_where("event_id", &format!("\"{text}\"")).as_bytes()), &defaults());
+            decode(Some(event_where("event_id", &format!("\"{text}\"")).as_bytes()), defaults);
 
         assert_eq!(outcome.is_ok_and(|event| event.event_id.to_string() == ID), is_one, "{text}");
     }
@@ -142,8 +142,7 @@ fn timestamps_print_in_one_form() {
         (r#""2025-01-27Z""#, None),
     ] {
         let text = event_where("timestamp", value);
-        let time =
-            decode(Some(text.as_bytes()), &defaults()).map(|event| event.timestamp.to_string());
+        let time = decode(Some(text.as_bytes()), defaults).map(|event| event.timestamp.to_string());
 
         assert_eq!(time.ok().as_deref(), expected, "{value}");
     }
@@ -196,7 +195,7 @@ fn hostile_values_need_neither_much_stack_nor_much_time() {
     let started = jiff::Timestamp::now();
     let run = move || {
         for value in &hostile {
-            match decode(Some(value.as_bytes()), &defaults()) {
+            match decode(Some(value.as_bytes()), defaults) {
                 Ok(event) => drop(event.normal_text()),
                 Err(invalid) => assert!(invalid.to_string().len() < 200),
             }

@@ -34,11 +34,11 @@ fn event_where(field: &str, value: &str) -> String {
 }
 
 fn accepted(text: &str) -> WorkflowEvent {
-    decode(Some(text.as_bytes()), &defaults()).unwrap()
+    decode(Some(text.as_bytes()), defaults).unwrap()
 }
 
 fn refused(value: impl AsRef<[u8]>) -> InvalidEvent {
-    decode(Some(value.as_ref()), &defaults()).unwrap_err()
+    decode(Some(value.as_ref()), defaults).unwrap_err()
 }
 
 fn letter(original: Original<'_>) -> DeadLetter<'_> {
@@ -90,7 +90,7 @@ fn mutated() -> impl Strategy<Value = Vec<u8>> {
 }
 
 fn holds_together(value: &[u8]) -> Result<(), TestCaseError> {
-    match decode(Some(value), &defaults()) {
+    match decode(Some(value), defaults) {
         Ok(event) => {
             let text = event.normal_text();
             let again = accepted(&text);

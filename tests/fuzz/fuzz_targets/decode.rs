@@ -11,11 +11,11 @@ const LIMIT: usize = 2048;
 
 fuzz_target!(|value: &[u8]| {
     let defaults = Defaults { event_id: Uuid::nil(), timestamp: Timestamp::UNIX_EPOCH };
-    match decode(Some(value), &defaults) {
+    match decode(Some(value), || defaults) {
         Ok(event) => {
             let text = event.normal_text();
             let again =
-                decode(Some(text.as_bytes()), &defaults).expect("a normal form is an event");
+                decode(Some(text.as_bytes()), || defaults).expect("a normal form is an event");
             assert_eq!(again.normal_text(), text);
             assert_eq!(again.task(), event.task());
             fits(Original::Event(&event), "");
