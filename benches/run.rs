@@ -7,6 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use criterion::{Criterion, criterion_group, criterion_main};
 use jiff::Timestamp;
+use mimalloc::MiMalloc;
 use tokio::sync::{mpsc, watch};
 use weir::event::{Defaults, decode};
 use weir::journal::Effects;
@@ -17,6 +18,10 @@ use weir::telemetry::Metrics;
 use weir::workflow::{
     Attempt, Config, Durability, Finished, Job, Press, Recorder, Runner, agents_graph,
 };
+
+/// As the program has it.
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
 
 const EVENT: &str = r#"{"event_id": "2b0f8d8e-7a41-4a5e-9d0e-6f2a1f3c9b10", "event_type": "workflow.triggered", "timestamp": "2025-01-27T10:00:00.123456+00:00", "source": "airflow", "workflow_id": "daily_report", "workflow_run_id": "manual__2025-01-27T10:00:00+00:00", "payload": {"data": {"task": "collect the day's figures"}}, "metadata": {"environment": "prod", "version": "1.0"}}"#;
 

@@ -54,10 +54,10 @@ impl Results {
 
 impl Ring {
     fn insert(&mut self, id: Uuid, bytes: Bytes) {
-        if let Some((_, old)) = self.kept.remove(&id) {
-            self.bytes -= cost(&old);
-        }
         if self.records_max == 0 || cost(&bytes) > self.bytes_max {
+            if let Some((_, old)) = self.kept.remove(&id) {
+                self.bytes -= cost(&old);
+            }
             return;
         }
         while self.order.len() >= self.records_max || self.bytes + cost(&bytes) > self.bytes_max {
@@ -69,7 +69,9 @@ impl Ring {
         self.turn += 1;
         self.bytes += cost(&bytes);
         self.order.push_back((self.turn, id));
-        self.kept.insert(id, (self.turn, bytes));
+        if let Some((_, old)) = self.kept.insert(id, (self.turn, bytes)) {
+            self.bytes -= cost(&old);
+        }
     }
 
     fn forget(&mut self, turn: u64, id: Uuid) {
