@@ -14,6 +14,7 @@ mod chaos;
 mod cli;
 mod configuration;
 mod event_vectors;
+mod examples;
 mod house;
 mod kafka_group;
 mod kafka_recovery;

@@ -8,6 +8,7 @@ use uuid::Uuid;
 
 use crate::support::kafka::{PATIENCE, World, produce, seen, until};
 use crate::support::model_server::{Chunk, ModelServer, Reply};
+use crate::support::ollama::real_model;
 use crate::support::process::{Environment, Weir};
 
 /// An event that asks for `task`, and its id.
@@ -90,20 +91,12 @@ async fn an_event_ends_in_one_result_that_can_also_be_asked_for() {
 
 #[tokio::test]
 async fn a_real_model_answers() {
-    let skipped = std::env::var_os("WEIR_TEST_SKIP")
-        .is_some_and(|skip| skip.to_string_lossy().contains("ollama"));
-    if skipped {
+    let Some((url, model)) = real_model() else {
         return;
-    }
-    let url = std::env::var_os("WEIR_TEST_OLLAMA").and_then(|url| url.into_string().ok()).expect(
-        "WEIR_TEST_OLLAMA names no server: run the tests by tests/run, or set it, or WEIR_TEST_SKIP=ollama",
-    );
-    let model =
-        std::env::var_os("WEIR_TEST_OLLAMA_MODEL").and_then(|model| model.into_string().ok());
+    };
     let world = World::new("real-model", 1).await;
-    let environment = Environment::of(&world)
-        .set("OLLAMA_BASE_URL", &url)
-        .set("OLLAMA_MODEL", &model.unwrap_or_else(|| "tiny".into()));
+    let environment =
+        Environment::of(&world).set("OLLAMA_BASE_URL", &url).set("OLLAMA_MODEL", &model);
     let _weir = started(&environment).await;
     let (id, event) = event("Analyze: is water wet?");
 

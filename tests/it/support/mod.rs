@@ -4,5 +4,6 @@ pub(crate) mod counting_model;
 pub(crate) mod kafka;
 pub(crate) mod ledger;
 pub(crate) mod model_server;
+pub(crate) mod ollama;
 pub(crate) mod process;
 pub(crate) mod vectors;
