@@ -5,6 +5,22 @@ use std::fmt;
 use super::shape::Name;
 
 /// What is wrong with a graph, found when it is built.
+///
+/// ```
+/// # use weir::graph::{self, Graph, Problem, START};
+/// # graph::state! {
+/// #     #[derive(Debug, Clone, Default, PartialEq, serde::Serialize, serde::Deserialize)]
+/// #     pub struct Log { pub lines: Vec<String> => append }
+/// #     pub update Line;
+/// #     error std::io::Error;
+/// # }
+/// # fn line(text: &str) -> Line { Line::default().lines(vec![text.to_owned()]) }
+/// let error = Graph::<Log>::builder().edge("a", START).build().unwrap_err();
+///
+/// assert_eq!(error.call(), Some(0));
+/// assert_eq!(*error.problem(), Problem::ToStart { from: "a".into() });
+/// assert_eq!(error.to_string(), r#"builder call 0: the way from "a" leads to the start"#);
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BuildError {
     pub(super) call: Option<usize>,
@@ -37,7 +53,7 @@ impl fmt::Display for BuildError {
 
 impl std::error::Error for BuildError {}
 
-/// What is wrong with a graph.
+/// What is wrong with a graph. See the example at [`BuildError`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Problem {
     /// Two nodes have the same name.

@@ -10,22 +10,58 @@ use super::route::{Conditional, Resolved, Route, Router, Targets};
 use super::shape::{END, Exits, Join, Name, NodeId, Place, START, Shape, Table};
 use super::state::State;
 
-/// Names that LangGraph keeps for itself: a graph that it refuses is refused.
-const RESERVED: [&str; 11] = [
-    "__input__",
-    "__interrupt__",
-    "__resume__",
+/// Names that LangGraph (1.2) keeps for itself: a graph that it refuses is refused.
+const RESERVED: [&str; 24] = [
     "__error__",
     "__error_source_node__",
+    "__input__",
+    "__interrupt__",
     "__no_writes__",
+    "__pregel_checkpointer",
+    "__pregel_pull",
+    "__pregel_push",
+    "__pregel_read",
+    "__pregel_replay_state",
+    "__pregel_resume_map",
+    "__pregel_resuming",
+    "__pregel_send",
+    "__pregel_stream",
+    "__pregel_stream_messages_v2",
+    "__pregel_strict_resume",
+    "__pregel_task_id",
+    "__pregel_timed_attempt_observer",
+    "__resume__",
     "__snapshot_bumps__",
     "checkpoint_id",
-    "checkpoint_ns",
     "checkpoint_map",
+    "checkpoint_ns",
     "configurable",
 ];
 
-/// A graph that is built, and therefore can run: see [`Graph::run`], and the module's example.
+/// A graph that is built, and therefore can run.
+///
+/// ```
+/// # use weir::graph::{self, Graph, Options};
+/// # graph::state! {
+/// #     #[derive(Debug, Clone, Default, PartialEq, serde::Serialize, serde::Deserialize)]
+/// #     pub struct Log { pub lines: Vec<String> => append }
+/// #     pub update Line;
+/// #     error std::io::Error;
+/// # }
+/// # fn line(text: &str) -> Line { Line::default().lines(vec![text.to_owned()]) }
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let answer = |log: &Log| Ok(line(&format!("{} lines so far", log.lines.len())));
+/// let graph = Graph::builder().node("answer", answer).entry("answer").build()?;
+///
+/// assert_eq!(graph.nodes().collect::<Vec<_>>(), ["answer"]);
+/// assert!(graph.mermaid().contains("start --> n0"));
+/// assert!(graph.dot().contains("start -> n0"));
+/// let log = graph.run(Log::default(), &Options::new()).await?;
+/// assert_eq!(log.lines, ["0 lines so far"]);
+/// # Ok(())
+/// # }
+/// ```
 pub struct Graph<S: State> {
     pub(super) shape: Shape,
     pub(super) nodes: Table<Entry<S>>,
@@ -74,8 +110,41 @@ impl<S: State> fmt::Debug for Graph<S> {
     }
 }
 
-/// Declares a graph, as in the module's example. The order of the calls changes nothing in what the
-/// graph does, only which of several mistakes [`build`](Builder::build) reports.
+/// Declares a graph. The order of the calls changes nothing in what the graph does, only which of
+/// several mistakes [`build`](Builder::build) reports.
+///
+/// ```
+/// # use weir::graph::{self, END, Graph, NodeOptions, Options, START};
+/// # graph::state! {
+/// #     #[derive(Debug, Clone, Default, PartialEq, serde::Serialize, serde::Deserialize)]
+/// #     pub struct Log { pub lines: Vec<String> => append }
+/// #     pub update Line;
+/// #     error std::io::Error;
+/// # }
+/// # fn line(text: &str) -> Line { Line::default().lines(vec![text.to_owned()]) }
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let says = |text: &'static str| move |_: &Log| Ok(line(text));
+/// let graph = Graph::builder()
+///     .node("plan", says("plan"))
+///     .node("news", says("news"))
+///     .node("prices", says("prices"))
+///     .node("report", says("report"))
+///     .node_with("archive", says("archive"), NodeOptions::new().deferred())
+///     .entry("plan") // as .edge(START, "plan")
+///     .edge("plan", "news")
+///     .edge("plan", "prices")
+///     .join(["news", "prices"], "report") // when both have run
+///     .edge("news", "archive") // deferred: when nothing else is due
+///     .conditional("report", "again", |log| if log.lines.len() < 5 { "news" } else { END }.into(), ["news", END])
+///     .finish("archive") // as .edge("archive", END)
+///     .build()?;
+///
+/// let log = graph.run(Log::default(), &Options::new()).await?;
+/// assert_eq!(log.lines, ["plan", "news", "prices", "report", "news", "archive"]);
+/// # Ok(())
+/// # }
+/// ```
 #[must_use = "a graph can't run unbuilt"]
 pub struct Builder<S: State> {
     /// How many calls were made.
@@ -255,8 +324,7 @@ impl<S: State> Builder<S> {
         if let Some((from, to)) = self.edges.iter().find(|(_, to)| !is_target(to)) {
             return Err(Problem::EdgeTarget { from: Name::clone(from), to: Name::clone(to) });
         }
-        let is_reserved =
-            |name: &&Name| name.starts_with("__pregel_") || RESERVED.contains(&&***name);
+        let is_reserved = |name: &&Name| RESERVED.contains(&&***name);
         match self.nodes.keys().find(is_reserved) {
             Some(node) => Err(Problem::ReservedName { node: Name::clone(node) }),
             None => Ok(()),

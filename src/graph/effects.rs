@@ -4,13 +4,50 @@ use futures_util::future::BoxFuture;
 
 use super::state::State;
 
-/// Why a record can't be read or written, in the recorder's own words.
+/// Why a record can't be read or written, in the recorder's own words. See the example at
+/// [`Effects`].
 pub type EffectsError = Box<dyn std::error::Error + Send + Sync>;
 
 /// The record of what durable nodes did in a run.
 ///
 /// A run that is repeated with the same record executes none of the recorded nodes again, and since
 /// all else is a function of the state, it ends where the first would have ended.
+///
+/// ```
+/// # use std::collections::HashMap;
+/// # use std::sync::Mutex;
+/// # use futures_util::future::{BoxFuture, FutureExt};
+/// # use weir::graph::{self, Effects, EffectsError};
+/// # graph::state! {
+/// #     #[derive(Debug, Clone, Default, PartialEq, serde::Serialize, serde::Deserialize)]
+/// #     pub struct Log { pub lines: Vec<String> => append }
+/// #     pub update Line;
+/// #     error std::io::Error;
+/// # }
+/// # fn line(text: &str) -> Line { Line::default().lines(vec![text.to_owned()]) }
+/// /// Keeps updates in memory; a real one writes them where they survive.
+/// #[derive(Default)]
+/// struct Record(Mutex<HashMap<(String, u32), Line>>);
+///
+/// impl Effects<Log> for Record {
+///     fn recorded(&self, node: &str, visit: u32) -> Result<Option<Line>, EffectsError> {
+///         Ok(self.0.lock().unwrap().get(&(node.to_owned(), visit)).cloned())
+///     }
+///
+///     fn record<'a>(&'a self, node: &'a str, visit: u32, line: &'a Line) -> BoxFuture<'a, Result<(), EffectsError>> {
+///         async move {
+///             self.0.lock().unwrap().insert((node.to_owned(), visit), line.clone());
+///             Ok(())
+///         }
+///         .boxed()
+///     }
+/// }
+///
+/// let record = Record::default();
+/// record.record("ask", 0, &line("42")).now_or_never().unwrap()?;
+/// assert!(record.recorded("ask", 0)?.is_some() && record.recorded("ask", 1)?.is_none());
+/// # Ok::<(), EffectsError>(())
+/// ```
 pub trait Effects<S: State>: Send + Sync {
     /// The recorded update of execution `visit` of `node`, which is then not executed.
     ///

@@ -9,7 +9,8 @@ use super::state::State;
 
 /// Why a run ended early, with the node's own error in it when that was the reason.
 ///
-/// When several nodes of a superstep fail, this is about the first of them in name order.
+/// When several nodes of a superstep fail, this is about the first of them in name order. See the
+/// example at [`Failure`].
 #[derive(Debug, thiserror::Error)]
 pub enum Error<E> {
     /// A node answered with its own error, and was not to be retried.
@@ -132,6 +133,35 @@ impl<E> Error<E> {
 }
 
 /// A run that ended early: why, when, and what it had until then.
+///
+/// ```
+/// # use std::io;
+/// # use weir::graph::{self, Error, Graph, Options};
+/// # graph::state! {
+/// #     #[derive(Debug, Clone, Default, PartialEq, serde::Serialize, serde::Deserialize)]
+/// #     pub struct Log { pub lines: Vec<String> => append }
+/// #     pub update Line;
+/// #     error std::io::Error;
+/// # }
+/// # fn line(text: &str) -> Line { Line::default().lines(vec![text.to_owned()]) }
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let graph = Graph::builder()
+///     .node("open", |_: &Log| Ok(line("opened")))
+///     .node("read", |_: &Log| Err::<Line, _>(io::ErrorKind::UnexpectedEof.into()))
+///     .entry("open")
+///     .edge("open", "read")
+///     .build()?;
+///
+/// let failure = graph.run(Log::default(), &Options::new()).await.unwrap_err();
+///
+/// assert_eq!((failure.step, failure.state.lines), (2, vec!["opened".to_owned()]));
+/// assert_eq!(failure.error.node(), Some("read"));
+/// let Error::Node { source, .. } = failure.error else { panic!() };
+/// assert_eq!(source.kind(), io::ErrorKind::UnexpectedEof);
+/// # Ok(())
+/// # }
+/// ```
 pub struct Failure<S: State> {
     /// Why.
     pub error: Error<S::Error>,

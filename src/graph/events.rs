@@ -31,7 +31,8 @@ pub trait Observer<S: State>: Send + Sync {
     fn on(&self, event: &Event<'_, S>);
 }
 
-/// One thing that happened in a run. Supersteps of nodes are counted from 1, the start is 0.
+/// One thing that happened in a run. Supersteps of nodes are counted from 1, the start is 0. See the
+/// example at [`Observer`].
 pub enum Event<'a, S: State> {
     /// A thread took new input; `state` does not have it yet.
     Input {
@@ -118,6 +119,18 @@ pub enum Event<'a, S: State> {
 }
 
 /// Names of nodes, in name order.
+///
+/// ```
+/// use weir::graph::Names;
+///
+/// fn sentence(nodes: Names<'_>) -> String {
+///     match nodes.iter().next() {
+///         _ if nodes.is_empty() => "nobody is next".to_owned(),
+///         Some(first) if nodes.len() > 1 => format!("{first} and {} more", nodes.len() - 1),
+///         _ => format!("{nodes} alone"),
+///     }
+/// }
+/// ```
 #[derive(Clone, Copy)]
 pub struct Names<'a> {
     shape: &'a Shape,

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use super::state::State;
 
-/// What a node answers: an update, or its own typed error.
+/// What a node answers: an update, or its own typed error. See the example at [`Node`].
 pub type Outcome<S> = Result<<S as State>::Update, <S as State>::Error>;
 
 /// One agent of a graph.
@@ -38,8 +38,11 @@ pub type Outcome<S> = Result<<S as State>::Update, <S as State>::Error>;
 /// }
 ///
 /// impl Node<Counter> for Adder {
-///     fn run<'a>(&'a self, _: &'a Counter, _: Context<'a>) -> NodeFuture<'a, Counter> {
-///         NodeFuture::new(async move { Ok(Step::default().count(self.by)) })
+///     fn run<'a>(&'a self, counter: &'a Counter, context: Context<'a>) -> NodeFuture<'a, Counter> {
+///         if context.visit > 0 {
+///             return NodeFuture::ready(Ok(Step::default())); // once is enough
+///         }
+///         NodeFuture::new(async move { Ok(Step::default().count(counter.count + self.by)) })
 ///     }
 /// }
 /// ```
@@ -48,7 +51,7 @@ pub trait Node<S: State>: Send + Sync + 'static {
     fn run<'a>(&'a self, state: &'a S, context: Context<'a>) -> NodeFuture<'a, S>;
 }
 
-/// Which execution of a node this is.
+/// Which execution of a node this is. See the example at [`Node`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Context<'a> {
     /// The node's name in this graph.
@@ -63,7 +66,7 @@ pub struct Context<'a> {
     pub deadline: Option<Instant>,
 }
 
-/// A node's answer on its way.
+/// A node's answer on its way. See the example at [`Node`].
 #[must_use = "futures do nothing unless awaited"]
 pub struct NodeFuture<'a, S: State>(Answer<'a, S>);
 
@@ -112,6 +115,42 @@ impl<S: State> fmt::Debug for NodeFuture<'_, S> {
 /// first.
 ///
 /// `Kind` tells the three apart and is always inferred.
+///
+/// ```
+/// # use std::io;
+/// # use weir::graph::{self, Graph, Options};
+/// # graph::state! {
+/// #     #[derive(Debug, Clone, Default, PartialEq, serde::Serialize, serde::Deserialize)]
+/// #     pub struct Log { pub lines: Vec<String> => append }
+/// #     pub update Line;
+/// #     error std::io::Error;
+/// # }
+/// # fn line(text: &str) -> Line { Line::default().lines(vec![text.to_owned()]) }
+/// fn first(_: &Log) -> io::Result<Line> {
+///     Ok(line("a function"))
+/// }
+///
+/// async fn second(log: &Log) -> io::Result<Option<Line>> {
+///     tokio::task::yield_now().await;
+///     Ok(log.lines.is_empty().then(Line::default)) // writes nothing
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let owned = "a closure".to_owned();
+/// let third = move |_: &Log| Ok(line(&owned));
+/// let fourth = |log: &Log| {
+///     let count = log.lines.len();
+///     async move { Ok(line(&format!("a closure after {count} lines"))) }
+/// };
+/// let graph = Graph::builder().node("1", first).node("2", second).node("3", third).node("4", fourth);
+/// let graph = graph.entry("1").edge("1", "2").edge("2", "3").edge("3", "4").build()?;
+///
+/// let log = graph.run(Log::default(), &Options::new()).await?;
+/// assert_eq!(log.lines, ["a function", "a closure", "a closure after 2 lines"]);
+/// # Ok(())
+/// # }
+/// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is no node on `{S}`",
     label = "neither a `Node<{S}>` nor a function `(&{S}) -> Result<Update, Error>`, sync or async",

@@ -17,14 +17,19 @@ use super::state::State;
 ///
 /// use tokio::time::Instant;
 /// use tokio_util::sync::CancellationToken;
-/// use weir::graph::{Options, State, Trace};
+/// use weir::graph::{Effects, Options, State, Trace};
 ///
-/// fn careful<'a, S: State>(token: &'a CancellationToken, trace: &'a Trace) -> Options<'a, S> {
+/// fn careful<'a, S: State>(
+///     token: &'a CancellationToken,
+///     record: &'a dyn Effects<S>,
+///     trace: &'a Trace,
+/// ) -> Options<'a, S> {
 ///     Options::new()
 ///         .recursion_limit(10)
 ///         .parallelism(4)
 ///         .cancel(token)
 ///         .deadline(Instant::now() + Duration::from_secs(300))
+///         .effects(record)
 ///         .observer(trace)
 /// }
 /// ```

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::state::State;
 
-/// How one attempt of a node failed.
+/// How one attempt of a node failed. See the example at [`Retry`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Fault<E> {
     /// The node answered with its own error.
@@ -84,6 +84,23 @@ impl<E> fmt::Debug for Retry<E> {
 
 /// How a node is treated; by default without a time-out, without retries, neither durable nor
 /// deferred.
+///
+/// ```
+/// # use std::time::Duration;
+/// # use weir::graph::{NodeOptions, Retry, State};
+/// /// For a node that asks a model.
+/// fn asks<S: State>() -> NodeOptions<S> {
+///     NodeOptions::new()
+///         .durable()
+///         .timeout(Duration::from_secs(60))
+///         .retry(Retry::exponential(3, Duration::from_millis(500), Duration::from_secs(10)))
+/// }
+///
+/// /// For one that sums up when all others have run.
+/// fn sums_up<S: State>() -> NodeOptions<S> {
+///     asks().deferred()
+/// }
+/// ```
 pub struct NodeOptions<S: State> {
     pub(super) timeout: Option<Duration>,
     pub(super) retry: Option<Retry<S::Error>>,

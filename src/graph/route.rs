@@ -70,6 +70,15 @@ impl<'a, T: Into<Cow<'a, str>>, const N: usize> From<[T; N]> for Route<'a> {
 ///
 /// Made with `into()` from pairs of a name and a target, or from a list of targets that go by their
 /// own names. A target that the graph does not have is refused when it is built.
+///
+/// ```
+/// # use weir::graph::{END, Targets};
+/// let mapped: Targets = [("data", "data_agent"), ("nobody", END)].into();
+/// let by_name: Targets = ["data_agent", END].into();
+///
+/// assert_eq!(by_name, [("data_agent", "data_agent"), (END, END)].into());
+/// assert!(mapped != by_name && by_name != Targets::any());
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Targets(pub(super) Option<Vec<(String, String)>>);
 

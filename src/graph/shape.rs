@@ -4,13 +4,14 @@
 use std::ops::{Index, IndexMut};
 use std::sync::Arc;
 
-/// The name of the entry: where a run comes from before any node has run.
+/// The name of the entry: where a run comes from before any node has run. See the example at
+/// [`Builder`](super::Builder).
 pub const START: &str = "__start__";
 
-/// The name of the end: a target that runs nothing.
+/// The name of the end: a target that runs nothing. See the example at [`Builder`](super::Builder).
 pub const END: &str = "__end__";
 
-/// A node's name, shared with the graph.
+/// A node's name, shared with the graph. See the example at [`Thread`](super::Thread).
 pub type Name = Arc<str>;
 
 /// A node by the place of its name among the sorted names, so that ascending numbers are name

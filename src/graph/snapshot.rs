@@ -15,6 +15,33 @@ const VERSION: u32 = 1;
 
 /// All that a thread needs to go on, with names instead of places. It can be serialised when the
 /// state and its update can, and restored by any graph that has its nodes and joins.
+///
+/// ```
+/// # use weir::graph::{self, Graph, Options, Snapshot, SnapshotError};
+/// # graph::state! {
+/// #     #[derive(Debug, Clone, Default, PartialEq, serde::Serialize, serde::Deserialize)]
+/// #     pub struct Log { pub lines: Vec<String> => append }
+/// #     pub update Line;
+/// #     error std::io::Error;
+/// # }
+/// # fn line(text: &str) -> Line { Line::default().lines(vec![text.to_owned()]) }
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let answer = |log: &Log| Ok(line(&format!("answer {}", log.lines.len())));
+/// let graph = Graph::builder().node("answer", answer).entry("answer").build()?;
+/// let mut thread = graph.thread(Log::default());
+/// thread.start(line("question"), &Options::new()).await?;
+///
+/// let kept = serde_json::to_string(&thread.snapshot())?;
+/// let mut thread = graph.restore(serde_json::from_str(&kept)?)?;
+/// thread.start(line("another"), &Options::new()).await?;
+/// assert_eq!(thread.state().lines, ["question", "answer 1", "another", "answer 3"]);
+///
+/// let later: Snapshot<Log> = serde_json::from_str(&kept.replace("\"version\":1", "\"version\":9"))?;
+/// assert_eq!(graph.restore(later).err(), Some(SnapshotError::Version { found: 9 }));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(bound(
     serialize = "S: Serialize, S::Update: Serialize",
@@ -63,7 +90,7 @@ enum RoutingRecord {
     Settled,
 }
 
-/// Why a snapshot can't be restored.
+/// Why a snapshot can't be restored. See the example at [`Snapshot`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SnapshotError {
     /// It has a format that this version does not read.
@@ -87,7 +114,7 @@ pub enum SnapshotError {
 }
 
 impl<S: State> Thread<'_, S> {
-    /// Takes down where the thread stands. Clones the state.
+    /// Takes down where the thread stands. Clones the state. See the example at [`Snapshot`].
     #[must_use]
     pub fn snapshot(&self) -> Snapshot<S> {
         let (run, shape) = (&self.run, &self.run.graph.shape);
@@ -125,7 +152,7 @@ impl<S: State> Thread<'_, S> {
 }
 
 impl<S: State> Graph<S> {
-    /// Takes a thread up where its snapshot was taken.
+    /// Takes a thread up where its snapshot was taken. See the example at [`Snapshot`].
     ///
     /// # Errors
     /// When the snapshot has another format, or names what this graph does not have.

@@ -32,6 +32,9 @@ use super::shape::NodeId;
 ///     type Error = std::convert::Infallible;
 ///
 ///     fn check(&self, booking: &Booking, claims: &mut Claims<'_>) -> Result<(), Refusal> {
+///         if self.balance + booking.amount < 0 {
+///             return Err(Refusal::invalid("balance", "it would be below zero"));
+///         }
 ///         if booking.new_owner.is_some() {
 ///             claims.claim("owner")?; // one node per superstep may write it
 ///         }
@@ -45,6 +48,14 @@ use super::shape::NodeId;
 ///         }
 ///     }
 /// }
+///
+/// let mut account = Account { balance: 5, owner: "Ada".to_owned() };
+/// let check = |amount| {
+///     account.check(&Booking { amount, new_owner: None }, &mut Claims::alone())
+/// };
+/// assert!(check(-5).is_ok() && check(-6).is_err());
+/// account.apply(Booking { amount: -5, new_owner: Some("Charles".to_owned()) });
+/// assert_eq!((account.balance, account.owner.as_str()), (0, "Charles"));
 /// ```
 pub trait State: Clone + Send + Sync + 'static {
     /// What a node has to say. Its default writes nothing.
@@ -67,7 +78,7 @@ pub trait State: Clone + Send + Sync + 'static {
     fn apply(&mut self, update: Self::Update);
 }
 
-/// Who wrote which last-value field in this superstep.
+/// Who wrote which last-value field in this superstep. See the example at [`State`].
 #[derive(Debug)]
 pub struct Claims<'a> {
     /// The node whose update is being checked, and what was claimed so far; `None` when it is
@@ -110,7 +121,7 @@ impl<'a> Claims<'a> {
     }
 }
 
-/// Why an update can't be applied.
+/// Why an update can't be applied. See the example at [`State`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refusal(pub(super) Reason);
 

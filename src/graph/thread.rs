@@ -17,11 +17,49 @@ use super::state::State;
 ///
 /// Dropping the future of [`start`](Thread::start) or [`resume`](Thread::resume) leaves the thread
 /// at the last complete superstep, with the answers that were there, ready to be resumed.
+///
+/// ```
+/// # use std::io;
+/// # use std::sync::atomic::{AtomicBool, Ordering};
+/// # use weir::graph::{self, Graph, Name, Options, Pending, Status};
+/// # graph::state! {
+/// #     #[derive(Debug, Clone, Default, PartialEq, serde::Serialize, serde::Deserialize)]
+/// #     pub struct Log { pub lines: Vec<String> => append }
+/// #     pub update Line;
+/// #     error std::io::Error;
+/// # }
+/// # fn line(text: &str) -> Line { Line::default().lines(vec![text.to_owned()]) }
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let down = AtomicBool::new(true);
+/// let fetch = move |_: &Log| match down.swap(false, Ordering::Relaxed) {
+///     true => Err(io::Error::from(io::ErrorKind::TimedOut)),
+///     false => Ok(line("fetched")),
+/// };
+/// let note = |_: &Log| Ok(line("noted"));
+/// let graph = Graph::builder().node("fetch", fetch).node("note", note).entry("fetch").entry("note");
+/// let graph = graph.build()?;
+/// let mut thread = graph.thread(Log::default());
+///
+/// thread.start(line("input"), &Options::new()).await.unwrap_err();
+///
+/// assert_eq!((thread.step(), thread.next()), (0, vec![Name::from("fetch")]));
+/// assert_eq!(thread.pending()[1], Pending { node: "note".into(), status: Status::Done });
+/// assert_eq!(thread.state().lines, ["input"]);
+/// assert_eq!(thread.preview()?.lines, ["input", "noted"]);
+/// assert!(thread.also().is_empty()); // nobody else has failed
+///
+/// thread.resume(&Options::new()).await?; // "note" does not run again
+///
+/// assert_eq!(thread.state().lines, ["input", "fetched", "noted"]);
+/// # Ok(())
+/// # }
+/// ```
 pub struct Thread<'g, S: State> {
     pub(super) run: Run<'g, S>,
 }
 
-/// A node of the superstep that is not complete.
+/// A node of the superstep that is not complete. See the example at [`Thread`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pending {
     /// The node, or [`START`] when the input has not been taken yet.
@@ -30,7 +68,7 @@ pub struct Pending {
     pub status: Status,
 }
 
-/// How far a node is in a superstep that is not complete.
+/// How far a node is in a superstep that is not complete. See the example at [`Thread`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Status {
     /// It has not run.
@@ -44,7 +82,8 @@ pub enum Status {
 }
 
 impl<S: State> Graph<S> {
-    /// A thread that has had no input, with the state that its first input meets.
+    /// A thread that has had no input, with the state that its first input meets. See the example at
+    /// [`Thread`].
     #[must_use]
     pub fn thread(&self, state: S) -> Thread<'_, S> {
         Thread { run: Run::kept(self, state) }
@@ -72,13 +111,36 @@ impl<S: State> Thread<'_, S> {
         self.run.drive(Begin::Start { limit }, options).await.map(drop)
     }
 
-    /// Takes new input without running anything: what [`start`](Thread::start) does first.
+    /// Takes new input without running anything: what [`start`](Thread::start) does first. See the
+    /// example at [`advance`](Thread::advance).
     pub fn input(&mut self, input: S::Update, options: &Options<'_, S>) {
         self.run.take_input(input, options);
     }
 
     /// Completes one superstep, whatever the recursion limit, and says whether one was due. Leaving
     /// the start with new input is one.
+    ///
+    /// ```
+    /// # use weir::graph::{self, Graph, Options};
+    /// # graph::state! {
+    /// #     #[derive(Debug, Clone, Default, PartialEq, serde::Serialize, serde::Deserialize)]
+    /// #     pub struct Log { pub lines: Vec<String> => append }
+    /// #     pub update Line;
+    /// #     error std::io::Error;
+    /// # }
+    /// # fn line(text: &str) -> Line { Line::default().lines(vec![text.to_owned()]) }
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let graph = Graph::builder().node("a", |_: &Log| Ok(line("a"))).entry("a").build()?;
+    /// # let mut thread = graph.thread(Log::default());
+    /// thread.input(line("input"), &Options::new());
+    /// while thread.advance(&Options::new()).await? {
+    ///     println!("superstep {}: {:?}", thread.step(), thread.state().lines);
+    /// }
+    /// assert_eq!(thread.state().lines, ["input", "a"]);
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// As [`resume`](Thread::resume).
@@ -165,6 +227,29 @@ impl<S: State> Thread<'_, S> {
     /// router and those after it. Says whether there was such a node.
     ///
     /// This is what LangGraph does on every resume; here it has to be said.
+    ///
+    /// ```
+    /// # use weir::graph::{self, END, Graph, Options};
+    /// # graph::state! {
+    /// #     #[derive(Debug, Clone, Default, PartialEq, serde::Serialize, serde::Deserialize)]
+    /// #     pub struct Log { pub lines: Vec<String> => append }
+    /// #     pub update Line;
+    /// #     error std::io::Error;
+    /// # }
+    /// # fn line(text: &str) -> Line { Line::default().lines(vec![text.to_owned()]) }
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let graph = Graph::builder().node("a", |_: &Log| Ok(line("a"))).entry("a")
+    /// #     .conditional("a", "lost", |_| "nowhere".into(), [END]).build()?;
+    /// # let mut thread = graph.thread(Log::default());
+    /// thread.start(Line::default(), &Options::new()).await.unwrap_err(); // "a" is routed to nowhere
+    ///
+    /// assert!(thread.settle("a"));
+    /// thread.resume(&Options::new()).await?;
+    /// assert_eq!(thread.state().lines, ["a"]);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn settle(&mut self, node: &str) -> bool {
         let run = &mut self.run;
         let mut waiting = run.input.iter_mut().chain(&mut run.answers);
@@ -179,7 +264,8 @@ impl<S: State> Thread<'_, S> {
     }
 
     /// Drops what a node of the superstep under way has answered, so that it runs again on resume.
-    /// Says whether there was an answer.
+    /// Says whether there was an answer. It is called like [`settle`](Thread::settle); see the example
+    /// there.
     pub fn rerun(&mut self, node: &str) -> bool {
         let run = &mut self.run;
         let before = run.answers.len();

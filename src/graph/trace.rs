@@ -7,13 +7,27 @@ use super::state::State;
 
 /// An observer that writes down what happens, a line per event.
 ///
-/// ```text
-/// 1: plan orchestrator
-/// 1: start orchestrator
-/// 1: update orchestrator
-/// 1: apply, next data_agent
-/// …
-/// 5: done
+/// ```
+/// # use weir::graph::{self, Graph, Options, Trace};
+/// # graph::state! {
+/// #     #[derive(Debug, Clone, Default, PartialEq, serde::Serialize, serde::Deserialize)]
+/// #     pub struct Log { pub lines: Vec<String> => append }
+/// #     pub update Line;
+/// #     error std::io::Error;
+/// # }
+/// # fn line(text: &str) -> Line { Line::default().lines(vec![text.to_owned()]) }
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let graph = Graph::builder().node("ask", |_: &Log| Ok(line("a"))).entry("ask").build()?;
+/// let trace = Trace::new();
+/// graph.run(Log::default(), &Options::new().observer(&trace)).await?;
+///
+/// assert_eq!(
+///     trace.text(),
+///     "0: apply, next ask\n1: plan ask\n1: start ask\n1: update ask\n1: apply\n1: done\n",
+/// );
+/// # Ok(())
+/// # }
 /// ```
 #[derive(Debug, Default)]
 pub struct Trace(Mutex<String>);

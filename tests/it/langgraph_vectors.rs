@@ -153,20 +153,28 @@ fn treatment(node: &Value) -> NodeOptions<Channels> {
     options
 }
 
-/// A Python exception's class and those it descends from, as far as rows name them.
+/// A Python exception's class and those it descends from.
 fn ancestry(class: &str) -> impl Iterator<Item = &str> {
-    let parent = match class {
-        "ConnectionError" | "TimeoutError" => Some("OSError"),
+    std::iter::successors(Some(class), |class| match *class {
+        "Exception" => None,
+        "ConnectionResetError"
+        | "ConnectionRefusedError"
+        | "ConnectionAbortedError"
+        | "BrokenPipeError" => Some("ConnectionError"),
+        "ConnectionError" | "TimeoutError" | "PermissionError" | "FileNotFoundError"
+        | "FileExistsError" | "InterruptedError" | "BlockingIOError" => Some("OSError"),
         "KeyError" | "IndexError" => Some("LookupError"),
-        "ZeroDivisionError" | "OverflowError" => Some("ArithmeticError"),
+        "ZeroDivisionError" | "OverflowError" | "FloatingPointError" => Some("ArithmeticError"),
         "NotImplementedError" | "RecursionError" => Some("RuntimeError"),
-        _ => None,
-    };
-    [Some(class), parent, Some("Exception")].into_iter().flatten()
+        "UnicodeError" => Some("ValueError"),
+        "ModuleNotFoundError" => Some("ImportError"),
+        "UnboundLocalError" => Some("NameError"),
+        _ => Some("Exception"),
+    })
 }
 
 fn is_retried_by_default(class: &str) -> bool {
-    const NEVER: [&str; 8] = [
+    const NEVER: [&str; 10] = [
         "ValueError",
         "TypeError",
         "ArithmeticError",
@@ -175,8 +183,11 @@ fn is_retried_by_default(class: &str) -> bool {
         "RuntimeError",
         "OSError",
         "ImportError",
+        "SyntaxError",
+        "ReferenceError",
     ];
-    class == "ConnectionError" || !ancestry(class).any(|class| NEVER.contains(&class))
+    let is = |wanted: &[&str]| ancestry(class).any(|class| wanted.contains(&class));
+    is(&["ConnectionError"]) || !is(&NEVER)
 }
 
 /// The mapping of a conditional, by the JSON texts of its keys.
@@ -279,7 +290,8 @@ impl Row<'_> {
                 let found = if self.wrote(thread, &pending.node) {
                     thread.settle(&pending.node)
                 } else {
-                    thread.rerun(&pending.node)
+                    // The start has no body to run again: its routers are asked in any case.
+                    *pending.node == *START || thread.rerun(&pending.node)
                 };
                 assert!(found, "{} is unrouted", pending.node);
             }

@@ -25,6 +25,7 @@ fn a_name_is_given_once_and_is_neither_reserved_nor_separated() {
     let reserved = Problem::ReservedName { node: "__pregel_pull".into() };
     check(|b| b.node("__pregel_pull", says("a")).entry("a"), None, reserved);
     assert_eq!(problem(|b| b.node("", says("")).node("узел", says("")).entry("")), None);
+    assert_eq!(problem(|b| b.node("__pregel_mine", says("")).entry("a")), None);
 }
 
 #[test]

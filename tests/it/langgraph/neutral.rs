@@ -70,7 +70,7 @@ impl State for Channels {
                 }
                 Some("merge_dict") => value.is_object(),
                 Some("append_list") => value.is_array(),
-                Some("add_int" | "max_int") => value.is_number(),
+                Some("add_int" | "max_int") => number(value).is_some(),
                 _ => true,
             };
             if !fits {
@@ -104,7 +104,8 @@ impl State for Channels {
 }
 
 fn sum(a: &Value, b: &Value) -> Value {
-    match (a.as_i64(), b.as_i64()) {
+    let whole = |value: &Value| value.as_bool().map(i64::from).or_else(|| value.as_i64());
+    match (whole(a), whole(b)) {
         (Some(a), Some(b)) => json!(a + b),
         _ => json!(number(a).unwrap_or_default() + number(b).unwrap_or_default()),
     }
