@@ -1,10 +1,16 @@
 //! A superstep of several nodes: all on one snapshot, applied in name order whoever answers first.
 
+use std::future::{Future as _, poll_fn};
+use std::iter::Peekable;
+use std::pin::pin;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::task::Poll;
+
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 
 use super::apply::{Source, apply_all, check_all};
 use super::error::Error;
-use super::execute::{Execution, Trouble};
+use super::execute::Execution;
 use super::options::Options;
 use super::run::{Answer, Routing, Run};
 use super::shape::NodeId;
@@ -32,6 +38,10 @@ impl<S: State> Run<'_, S> {
     }
 
     /// Runs the nodes that have not answered yet, several at once, on one snapshot.
+    ///
+    /// Workers take one node after another. The first is polled in place, and there is another one
+    /// only where all others wait: nodes that answer at once cost no allocation, and of those that
+    /// wait each worker's lasts for many.
     async fn execute_siblings(
         &mut self,
         options: &Options<'_, S>,
@@ -39,31 +49,47 @@ impl<S: State> Run<'_, S> {
         let Self { graph, state, frontier, visits, step, answers, .. } = self;
         let (graph, state, step) = (*graph, &*state, step.saturating_add(1));
         let answered: Vec<Option<NodeId>> = answers.iter().map(|answer| answer.node).collect();
-        let mut waiting = frontier.due().iter().filter(|id| !answered.contains(&Some(**id)));
-        let mut running = FuturesUnordered::new();
-        let mut troubles = Vec::new();
-        loop {
-            // When one has failed, those that run may finish, since they are paid for; no other
-            // starts.
-            while troubles.is_empty() && running.len() < options.parallelism {
-                let Some(id) = waiting.next().copied() else {
-                    break;
+        let due = frontier.due().iter().copied();
+        let waiting = due.filter(|id| !answered.contains(&Some(*id))).peekable();
+        let desk =
+            Desk::<S, _> { waiting, at_once: options.parallelism, answers, troubles: Vec::new() };
+        let desk = Mutex::new(desk);
+        let worker = || async {
+            loop {
+                // In a `while let`, the lock would be held as long as the node runs.
+                let Some(id) = open(&desk).next() else {
+                    return;
                 };
                 let (name, entry, visit) = (graph.shape.name(id), &graph.nodes[id], visits[id]);
                 let execution = Execution { name, entry, state, step, visit, options };
-                running.push(async move { (id, execution.run().await) });
+                let outcome = execution.run().await;
+                let outcome =
+                    outcome.map_err(|trouble| trouble.into_error(graph.name(Some(id)), visit));
+                open(&desk).take(id, outcome);
             }
-            match running.next().await {
-                None => return troubles,
-                Some((id, Ok(update))) => {
-                    answers.push(Answer { node: Some(id), update, routing: Routing::Due });
-                }
-                Some((id, Err(trouble))) => {
-                    let trouble: Trouble<S::Error> = trouble;
-                    troubles.push((id, trouble.into_error(graph.name(Some(id)), visits[id])));
-                }
+        };
+        let mut first = pin!(Some(worker()));
+        let (mut others, mut hired) = (None::<FuturesUnordered<_>>, 1);
+        poll_fn(|context| {
+            if first.as_mut().as_pin_mut().is_some_and(|worker| worker.poll(context).is_ready()) {
+                first.set(None);
             }
-        }
+            loop {
+                let left = others.as_mut().is_some_and(|others| {
+                    while let Poll::Ready(Some(())) = others.poll_next_unpin(context) {}
+                    !others.is_empty()
+                });
+                if hired == options.parallelism || !open(&desk).has_next() {
+                    let over = !left && first.is_none();
+                    return if over { Poll::Ready(()) } else { Poll::Pending };
+                }
+                others.get_or_insert_default().push(worker());
+                hired += 1;
+            }
+        })
+        .await;
+        let troubles = std::mem::take(&mut open(&desk).troubles);
+        troubles
     }
 
     /// Asks the routers of the siblings that have answered. Each sees the snapshot and its own
@@ -113,4 +139,40 @@ impl<S: State> Run<'_, S> {
         }
         Ok(())
     }
+}
+
+/// Where the workers of one superstep take nodes and leave answers.
+struct Desk<'a, S: State, I: Iterator<Item = NodeId>> {
+    waiting: Peekable<I>,
+    /// How many nodes may still start although one has failed: those that would be running by now.
+    at_once: usize,
+    answers: &'a mut Vec<Answer<S::Update>>,
+    troubles: Vec<(NodeId, Error<S::Error>)>,
+}
+
+impl<S: State, I: Iterator<Item = NodeId>> Desk<'_, S, I> {
+    /// When one has failed, those that run may finish, since they are paid for; no other starts.
+    fn has_next(&mut self) -> bool {
+        (self.at_once > 0 || self.troubles.is_empty()) && self.waiting.peek().is_some()
+    }
+
+    fn next(&mut self) -> Option<NodeId> {
+        let next = self.has_next().then(|| self.waiting.next()).flatten();
+        self.at_once = self.at_once.saturating_sub(1);
+        next
+    }
+
+    fn take(&mut self, id: NodeId, outcome: Result<S::Update, Error<S::Error>>) {
+        match outcome {
+            Ok(update) => {
+                self.answers.push(Answer { node: Some(id), update, routing: Routing::Due });
+            }
+            Err(error) => self.troubles.push((id, error)),
+        }
+    }
+}
+
+/// Locks for a moment, never across an await.
+fn open<T>(desk: &Mutex<T>) -> MutexGuard<'_, T> {
+    desk.lock().unwrap_or_else(PoisonError::into_inner)
 }

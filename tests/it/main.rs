@@ -15,6 +15,7 @@ mod cli;
 mod configuration;
 mod event_vectors;
 mod examples;
+mod graph_allocations;
 mod house;
 mod kafka_group;
 mod kafka_recovery;
