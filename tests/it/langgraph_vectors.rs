@@ -18,9 +18,12 @@ use weir::graph::{
 
 #[path = "langgraph/neutral.rs"]
 mod neutral;
+#[path = "langgraph/python.rs"]
+mod python;
 
 use crate::support::vectors::rows;
 use neutral::{Behaviour, Channels, Raised, SharedLog, Watch, items, text, with_log};
+use python::{ancestry, hashed, is_retried_by_default};
 
 #[test]
 fn langgraph_vectors_agree_through_the_public_api() {
@@ -153,47 +156,10 @@ fn treatment(node: &Value) -> NodeOptions<Channels> {
     options
 }
 
-/// A Python exception's class and those it descends from.
-fn ancestry(class: &str) -> impl Iterator<Item = &str> {
-    std::iter::successors(Some(class), |class| match *class {
-        "Exception" => None,
-        "ConnectionResetError"
-        | "ConnectionRefusedError"
-        | "ConnectionAbortedError"
-        | "BrokenPipeError" => Some("ConnectionError"),
-        "ConnectionError" | "TimeoutError" | "PermissionError" | "FileNotFoundError"
-        | "FileExistsError" | "InterruptedError" | "BlockingIOError" => Some("OSError"),
-        "KeyError" | "IndexError" => Some("LookupError"),
-        "ZeroDivisionError" | "OverflowError" | "FloatingPointError" => Some("ArithmeticError"),
-        "NotImplementedError" | "RecursionError" => Some("RuntimeError"),
-        "UnicodeError" => Some("ValueError"),
-        "ModuleNotFoundError" => Some("ImportError"),
-        "UnboundLocalError" => Some("NameError"),
-        _ => Some("Exception"),
-    })
-}
-
-fn is_retried_by_default(class: &str) -> bool {
-    const NEVER: [&str; 10] = [
-        "ValueError",
-        "TypeError",
-        "ArithmeticError",
-        "LookupError",
-        "NameError",
-        "RuntimeError",
-        "OSError",
-        "ImportError",
-        "SyntaxError",
-        "ReferenceError",
-    ];
-    let is = |wanted: &[&str]| ancestry(class).any(|class| wanted.contains(&class));
-    is(&["ConnectionError"]) || !is(&NEVER)
-}
-
 /// The mapping of a conditional, by the JSON texts of its keys.
 fn pairs(op: &Value) -> Vec<(String, String)> {
     let key = |key: &str| match op["json_keys"] == json!(true) {
-        true => serde_json::from_str::<Value>(key).unwrap_or_default().to_string(),
+        true => hashed(&serde_json::from_str(key).unwrap_or_default()),
         false => json!(key).to_string(),
     };
     match &op["mapping"] {
@@ -217,7 +183,7 @@ fn route(value: Option<&Value>, free: Option<&[String]>) -> Vec<String> {
     };
     let values = value.as_array().map_or_else(|| std::slice::from_ref(value), Vec::as_slice);
     let Some(nodes) = free else {
-        return values.iter().map(Value::to_string).collect();
+        return values.iter().map(hashed).collect();
     };
     let invalid = |value: &Value| value.is_null() || *value == json!(START);
     if values.iter().any(invalid) {
