@@ -7,36 +7,8 @@ use super::build_error::{BuildError, Problem};
 use super::node::{IntoNode, Node};
 use super::policy::NodeOptions;
 use super::route::{Conditional, Resolved, Route, Router, Targets};
-use super::shape::{END, Exits, Join, Name, NodeId, Place, START, Shape, Table};
+use super::shape::{END, Exits, Join, Name, NodeId, Place, RESERVED, START, Shape, Table};
 use super::state::State;
-
-/// Names that LangGraph (1.2) keeps for itself: a graph that it refuses is refused.
-const RESERVED: [&str; 24] = [
-    "__error__",
-    "__error_source_node__",
-    "__input__",
-    "__interrupt__",
-    "__no_writes__",
-    "__pregel_checkpointer",
-    "__pregel_pull",
-    "__pregel_push",
-    "__pregel_read",
-    "__pregel_replay_state",
-    "__pregel_resume_map",
-    "__pregel_resuming",
-    "__pregel_send",
-    "__pregel_stream",
-    "__pregel_stream_messages_v2",
-    "__pregel_strict_resume",
-    "__pregel_task_id",
-    "__pregel_timed_attempt_observer",
-    "__resume__",
-    "__snapshot_bumps__",
-    "checkpoint_id",
-    "checkpoint_map",
-    "checkpoint_ns",
-    "configurable",
-];
 
 /// A graph that is built, and therefore can run.
 ///

@@ -11,6 +11,34 @@ pub const START: &str = "__start__";
 /// The name of the end: a target that runs nothing. See the example at [`Builder`](super::Builder).
 pub const END: &str = "__end__";
 
+/// Names that LangGraph (1.2) keeps for itself: a graph that it refuses is refused.
+pub(super) const RESERVED: [&str; 24] = [
+    "__error__",
+    "__error_source_node__",
+    "__input__",
+    "__interrupt__",
+    "__no_writes__",
+    "__pregel_checkpointer",
+    "__pregel_pull",
+    "__pregel_push",
+    "__pregel_read",
+    "__pregel_replay_state",
+    "__pregel_resume_map",
+    "__pregel_resuming",
+    "__pregel_send",
+    "__pregel_stream",
+    "__pregel_stream_messages_v2",
+    "__pregel_strict_resume",
+    "__pregel_task_id",
+    "__pregel_timed_attempt_observer",
+    "__resume__",
+    "__snapshot_bumps__",
+    "checkpoint_id",
+    "checkpoint_map",
+    "checkpoint_ns",
+    "configurable",
+];
+
 /// A node's name, shared with the graph. See the example at [`Thread`](super::Thread).
 pub type Name = Arc<str>;
 

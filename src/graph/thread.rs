@@ -264,8 +264,8 @@ impl<S: State> Thread<'_, S> {
     }
 
     /// Drops what a node of the superstep under way has answered, so that it runs again on resume.
-    /// Says whether there was an answer. It is called like [`settle`](Thread::settle); see the example
-    /// there.
+    /// Says whether there was an answer. See the example at [`settle`](Thread::settle), which is called
+    /// alike.
     pub fn rerun(&mut self, node: &str) -> bool {
         let run = &mut self.run;
         let before = run.answers.len();

@@ -2,6 +2,7 @@
 
 mod building;
 mod durable;
+mod examples;
 mod failing;
 mod model;
 mod properties;

@@ -181,15 +181,19 @@ proptest! {
         let graph = build(&plan, &whims);
         let options = Options::new().parallelism(whims.parallelism);
         let mut thread = graph.thread(Tally::default());
+        let mut whole = graph.thread(Tally::default());
         thread.input(Said::default(), &options);
+        whole.input(Said::default(), &options);
         let mut supersteps = 0;
 
         while supersteps <= LIMIT && block_on(thread.advance(&options)).unwrap() {
+            block_on(whole.advance(&options)).unwrap();
             let (state, over) = model::run(&plan, supersteps as usize);
             prop_assert_eq!(thread.state(), &state);
             prop_assert_eq!(thread.next().is_empty(), over);
             // From here on, another process could go on.
             let text = serde_json::to_string(&thread.snapshot()).unwrap();
+            prop_assert_eq!(&text, &serde_json::to_string(&whole.snapshot()).unwrap());
             thread = graph.restore(serde_json::from_str(&text).unwrap()).unwrap();
             supersteps += 1;
         }
