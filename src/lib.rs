@@ -23,3 +23,4 @@ pub mod shutdown;
 pub mod systemd;
 pub mod service;
 pub mod cli;
+pub mod failpoint;

@@ -29,6 +29,11 @@ again: another process has this identity, or the last transaction could not be
 committed; 78 wrong configuration.";
 
 pub(super) fn run(vars: Vars) -> Exit {
+    #[cfg(feature = "failpoints")]
+    if let Err(reason) = crate::failpoint::arm(&vars) {
+        fail(reason);
+        return Exit::Config;
+    }
     let (config, warnings) = match read(vars) {
         Ok(read) => read,
         Err(exit) => return exit,

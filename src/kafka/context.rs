@@ -17,6 +17,7 @@ use tokio::sync::mpsc;
 use tracing::error;
 
 use crate::{
+    failpoint::{self, Point},
     record::{Offset, PartitionId},
     telemetry::Metrics,
 };
@@ -168,6 +169,7 @@ impl ConsumerContext for MemberContext {
             }
             return;
         }
+        failpoint::reach(Point::RevokeCalled);
         // Adding a recovered partition takes librdkafka's mark of a lost assignment away; who we are tells it too.
         let member = native::GroupMetadata::of(consumer.client());
         let lost = consumer.assignment_lost() || !member.is_some_and(|member| member.is_valid());

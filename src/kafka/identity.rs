@@ -9,6 +9,8 @@ use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixListener};
 use std::sync::Arc;
 
+use crate::failpoint::{self, Mechanism};
+
 /// How many processes of one group may share a host's name.
 const SLOTS: usize = 4_096;
 
@@ -78,7 +80,12 @@ impl Identity {
     /// Returns the id under which the coordinator knows this process's transactions.
     #[must_use]
     pub fn transactional_id(&self) -> String {
-        format!("weir-{}-{}", self.group, self.instance)
+        let id = format!("weir-{}-{}", self.group, self.instance);
+        if failpoint::is_off(Mechanism::StableId) {
+            format!("{id}-{}", std::process::id())
+        } else {
+            id
+        }
     }
 }
 

@@ -58,7 +58,7 @@ pub(crate) struct Line {
 
 impl GroupMetadata {
     /// Returns the current membership of a consumer, usable or not.
-    pub(super) fn of<C: ClientContext>(client: &Client<C>) -> Option<Self> {
+    pub(crate) fn of<C: ClientContext>(client: &Client<C>) -> Option<Self> {
         // SAFETY: the client's pointer lives as long as `client`. The object is ours until we destroy it.
         NonNull::new(unsafe { rd_kafka_consumer_group_metadata(client.native_ptr()) }).map(Self)
     }

@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
 use crate::{
+    failpoint::{self, Mechanism, Point},
     kafka::{self, Config, GroupMetadata, Kind, Refusal, send_offsets},
     record::Offset,
 };
@@ -77,6 +78,7 @@ impl Transaction<'_> {
     pub(super) fn run(&self) -> Result<Vec<(usize, Offset)>, Failure> {
         let began = Instant::now();
         self.producer.begin_transaction().map_err(|error| self.fail("begin", self.judge(error)))?;
+        failpoint::reach(Point::CommitBegun);
         let offsets = deliver(
             self.producer,
             self.config,
@@ -84,9 +86,21 @@ impl Transaction<'_> {
             began + share(self.config.transaction_timeout, 85),
         )
         .map_err(|undelivered| self.undelivered(&undelivered))?;
-        self.send_offsets(began + share(self.config.transaction_timeout, 95))?;
+        let journal = journal_offsets(self.records, &offsets);
+        if !journal.is_empty() {
+            failpoint::reach(Point::JournalProduced);
+        }
+        failpoint::reach(Point::CommitProduced);
+        if !failpoint::is_off(Mechanism::OffsetsInTransaction) {
+            self.send_offsets(began + share(self.config.transaction_timeout, 95))?;
+        }
+        failpoint::reach(Point::CommitOffsets);
         self.commit()?;
-        Ok(journal_offsets(self.records, &offsets))
+        if failpoint::fails(Point::CommitDone) {
+            let lost = kafka::Error::new(Kind::Unreachable, "the answer was lost");
+            return Err(self.broken(lost, Outcome::Unknown));
+        }
+        Ok(journal)
     }
 
     fn send_offsets(&self, deadline: Instant) -> Result<(), Failure> {

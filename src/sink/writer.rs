@@ -9,7 +9,10 @@ use std::sync::mpsc::Receiver;
 use std::thread::park_timeout;
 use std::time::Duration;
 
-use rdkafka::{config::FromClientConfigAndContext, error::KafkaError, producer::Producer as _};
+use rdkafka::{
+    config::FromClientConfigAndContext, consumer::Consumer as _, error::KafkaError,
+    producer::Producer as _,
+};
 use tokio::{
     runtime::Handle,
     sync::{oneshot, watch},
@@ -19,12 +22,13 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::{
+    failpoint::{self, Mechanism},
     kafka::{self, Config, GroupMetadata, Identity, Kind, Membership, Reporter, position_list},
     record::Offset,
 };
 
 use super::{
-    Batch, Commit, Error, Guarantee, Limits, Topic, Topics,
+    Batch, Commit, CommitPosition, Error, Guarantee, Limits, Topic, Topics,
     deliveries::Deliveries,
     outcome, plain,
     topics::limits_now,
@@ -125,11 +129,12 @@ impl Writer {
         let positions: Vec<_> = batch
             .positions
             .iter()
-            .map(|position| (position.partition, position.offset, position.metadata.as_str()))
+            .map(|position| (position.partition, position.offset, metadata(position)))
             .collect();
         let failure = match group {
             None => plain::commit(self, producer, &batch.records, &positions),
             Some(group) => {
+                let nobody = failpoint::is_off(Mechanism::Membership).then(|| self.nobody());
                 let offsets = position_list(&self.config.workflow_events_topic, &positions)
                     .map_err(|error| Error::of(error.kind, error.reason))?;
                 Transaction {
@@ -137,12 +142,15 @@ impl Writer {
                     config: &self.config,
                     records: &batch.records,
                     offsets: &offsets,
-                    group,
+                    group: nobody.as_ref().and_then(Option::as_ref).unwrap_or(group),
                     abandon: &self.abandon,
                 }
                 .run()
             }
         };
+        if failure.is_ok() && failpoint::is_off(Mechanism::OffsetsInTransaction) {
+            drop(self.membership.commit(&positions));
+        }
         match failure {
             Ok(journal) => Ok(journal),
             Err(Failure::Aborted { error, kind }) => {
@@ -179,6 +187,9 @@ impl Writer {
 
     /// Finds out what became of a batch whose commit was asked for and not answered.
     fn resolve(&self, batch: &Batch, error: Error) -> Result<Vec<(usize, Offset)>, Error> {
+        if failpoint::is_off(Mechanism::ReadBack) {
+            return Err(error);
+        }
         let applied = outcome::read_back(self, &batch.positions).ok_or(Error::Closed)?;
         self.reporter.ready();
         info!(applied, "read back what became of the last transaction");
@@ -283,6 +294,12 @@ impl Writer {
         }
     }
 
+    /// Returns a membership that guards nothing: that of a client which never joined.
+    fn nobody(&self) -> Option<GroupMetadata> {
+        let client = kafka::reader(&self.config, &self.identity, &self.reporter).ok()?;
+        GroupMetadata::of(client.client())
+    }
+
     fn twin(&self) -> Error {
         Error::Twin { transactional_id: self.identity.transactional_id() }
     }
@@ -294,6 +311,10 @@ impl Writer {
             park_timeout(Duration::from_millis(50));
         }
     }
+}
+
+fn metadata(position: &CommitPosition) -> &str {
+    if failpoint::is_off(Mechanism::Map) { "" } else { &position.metadata }
 }
 
 /// Finds what must not be sent at all.

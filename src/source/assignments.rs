@@ -20,6 +20,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{error, info};
 
 use crate::{
+    failpoint::{self, Mechanism, Point},
     kafka::{Consuming, Error, GroupProtocol, Kind, MemberContext, Rebalance, give_up, thread},
     record::{Epoch, Offset, PartitionId, Record},
 };
@@ -154,11 +155,13 @@ impl Assignments {
     async fn revoke(&mut self, partitions: Vec<PartitionId>, lost: bool) {
         self.shared.metrics.rebalance(if lost { "lost" } else { "revoke" });
         info!(?partitions, lost, "revoked");
+        failpoint::reach(Point::RevokeHanded);
         let told = self.let_go(&partitions).await;
         if !told.is_empty() {
             let (done, given_up) = oneshot::channel();
             let event = Event::Revoked { partitions: told, lost, done };
-            if self.stop.run_until_cancelled(self.events.send(event)).await.is_some() {
+            let sent = self.stop.run_until_cancelled(self.events.send(event)).await.is_some();
+            if sent && !failpoint::is_off(Mechanism::LateAcknowledgement) {
                 // Sent or dropped, it means the same: nobody works on these partitions any more.
                 self.stop.run_until_cancelled(given_up).await.map(Result::ok);
             }
@@ -175,6 +178,7 @@ impl Assignments {
         if given.await.is_none() {
             error!("acknowledge a revocation");
         }
+        failpoint::reach(Point::RevokeAcknowledged);
     }
 
     /// Ends the recoveries and the readers of partitions; returns those that the dispatch knows of.

@@ -14,6 +14,7 @@ use tokio::time::Instant;
 use tracing::warn;
 
 use crate::{
+    failpoint::{self, Point},
     journal::{Effect, Map},
     kafka::{Error, Plain, lines},
     record::{Offset, PartitionId},
@@ -74,6 +75,7 @@ impl Stretch {
 
     fn take(&mut self, message: &BorrowedMessage<'_>) {
         self.read += 1;
+        failpoint::reach(Point::RecoveryReading);
         match message.payload().map(Effect::decode) {
             Some(Ok(effect)) if self.unsettled.contains(&effect.offset) => {
                 self.effects.push((Offset(message.offset()), effect));

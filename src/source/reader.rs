@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, warn};
 
 use crate::{
+    failpoint::{self, Point},
     kafka::{self, Consuming, Kind, MemberContext, headers, thread},
     record::{Epoch, Offset, PartitionId, Position, Record},
     telemetry::Metrics,
@@ -147,6 +148,7 @@ impl Reader {
                 self.window.take(record.size());
                 *room = false;
                 batch.push(record);
+                failpoint::reach(Point::ReceiveRead);
             }
             Verdict::Settled => self.metrics.record_skipped(1),
             Verdict::Repeated => {

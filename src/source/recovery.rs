@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use crate::{
+    failpoint::{self, Mechanism, Point},
     journal::{Effect, Map, Scope},
     kafka::{
         self, Committed, Config, Error, ForeignMetadata, Identity, Membership, Plain, Reporter,
@@ -127,6 +128,7 @@ impl Job {
             None => clients.insert(Clients::create(&self.shared)?),
         };
         let told = self.ask(clients)?;
+        failpoint::reach(Point::RecoveryAsked);
         let mut first = first::Asked::default();
         let mut recoverable = Vec::new();
         for Committed { partition, position } in told {
@@ -203,7 +205,7 @@ impl Job {
             }
         };
         let (journal_low, end) = clients
-            .ends(&config.journal_topic, partition)
+            .journal_ends(&config.journal_topic, partition)
             .map_err(|error| error.during("look at the journal"))?;
         let base = map.as_ref().map_or(end, |map| map.journal_base);
         if base < journal_low || base > end {
@@ -254,6 +256,7 @@ impl Job {
         let read = effects::read(&clients.reader, topic, &mut stretches, &self.shared.status)?;
         let done: Vec<_> = stretches.iter().map(|stretch| stretch.ticket.partition).collect();
         self.open.retain(|ticket| !done.contains(&ticket.partition));
+        failpoint::reach(Point::RecoveryRead);
         if !read {
             return Ok(());
         }
@@ -313,6 +316,15 @@ impl Clients {
     ) -> Result<(Offset, Offset), Error> {
         let (low, high) = self.ends.fetch_watermarks(topic, partition.0, QUESTION)?;
         Ok((Offset(low), Offset(high)))
+    }
+
+    /// Returns where a journal begins and ends, open transactions included.
+    fn journal_ends(&self, topic: &str, partition: PartitionId) -> Result<(Offset, Offset), Error> {
+        if failpoint::is_off(Mechanism::JournalToItsEnd) {
+            let (low, stable) = self.reader.fetch_watermarks(topic, partition.0, QUESTION)?;
+            return Ok((Offset(low), Offset(stable)));
+        }
+        self.ends(topic, partition)
     }
 }
 

@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
+use crate::failpoint::{self, Point};
 use crate::record::{PartitionId, Record};
 use crate::retry::Disposition;
 use crate::sink::{self, Batch, Commit, Publisher};
@@ -25,6 +26,7 @@ impl<P: Publisher> Driver<P> {
         match outcome {
             Commit::Applied { journal } => {
                 self.parts.metrics.transaction("committed", took, self.committing_records);
+                failpoint::reach(Point::CommitAnswered);
                 self.machine.applied(&journal);
                 self.take_backlog();
             }
@@ -84,6 +86,7 @@ impl<P: Publisher> Driver<P> {
         // Whoever waited for a record of these partitions was cancelled.
         self.tickets.retain(|_, run| !run.is_closed());
         info!(?partitions, "gave partitions up");
+        failpoint::reach(Point::RevokeGiven);
         if let Some(done) = self.revoked.take() {
             // The source may have gone already; then nobody waits for the answer.
             done.send(()).ok();

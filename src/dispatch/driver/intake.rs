@@ -9,6 +9,7 @@ use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
 use crate::event::{self, Defaults, EventType};
+use crate::failpoint::{self, Point};
 use crate::journal::Effects;
 use crate::record::{Offset, Position, Record};
 use crate::sink::Publisher;
@@ -39,12 +40,14 @@ impl<P: Publisher> Driver<P> {
                 self.revoked = Some(done);
                 let grace = if lost { Duration::ZERO } else { self.parts.revoke_grace };
                 self.machine.revoke(partitions, lost, Instant::now() + grace);
+                failpoint::reach(Point::RevokeGrace);
             }
         }
     }
 
     fn assign(&mut self, recovered: Recovered) {
         let Recovered { partition, epoch, start, map, effects, journal_end, window } = recovered;
+        failpoint::reach(Point::RecoveryTold);
         let mut runs: HashMap<Offset, Effects> = HashMap::new();
         let first: Vec<_> = effects.iter().map(|(at, effect)| (effect.offset, *at)).collect();
         for (_, effect) in effects {
@@ -62,6 +65,7 @@ impl<P: Publisher> Driver<P> {
         };
         self.windows.insert(partition, window);
         self.machine.assign(partition, epoch, tracker, runs);
+        failpoint::reach(Point::RecoveryDone);
     }
 
     fn receive(&mut self, records: Vec<Record>) {
@@ -94,6 +98,7 @@ impl<P: Publisher> Driver<P> {
                 break;
             }
             let size = record.size();
+            failpoint::reach(Point::ReceiveTaken);
             if !self.machine.receive(record.position, size) {
                 continue;
             }
@@ -102,6 +107,7 @@ impl<P: Publisher> Driver<P> {
             let publish_at = now + self.too_young(record.timestamp_ms, wall);
             let Record { position, key, .. } = record;
             self.machine.admit(Arrival { position, key, size, publish_at, work }, now);
+            failpoint::reach(Point::ReceiveTracked);
         }
         self.parts.metrics.ignored(ignored);
     }

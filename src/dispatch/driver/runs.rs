@@ -10,6 +10,7 @@ use tokio::task::{Id, JoinError};
 use tokio::time::Instant;
 use tracing::{Instrument, error, info};
 
+use crate::failpoint::{self, Point};
 use crate::record::Position;
 use crate::sink::{Outgoing, Publisher};
 use crate::workflow::{Attempt, Finished, Job, Outcome, Request, run_span};
@@ -99,7 +100,9 @@ impl<P: Publisher> Driver<P> {
                 Ended::Done(self.count(outcome))
             }
         };
+        failpoint::reach(Point::SettleEnded);
         self.machine.ended(position, ended, || spread(position), now);
+        failpoint::reach(Point::SettleQueued);
     }
 
     pub(super) fn count(&self, outcome: Outcome) -> Vec<Outgoing> {
@@ -125,6 +128,7 @@ impl<P: Publisher> Driver<P> {
     }
 
     fn take_request(&mut self, request: Request) {
+        failpoint::reach(Point::JournalAsked);
         let Request { position, effect, record, committed } = request;
         let ticket = committed.map(|committed| {
             self.ticket += 1;
@@ -139,6 +143,7 @@ impl<P: Publisher> Driver<P> {
 
     pub(super) fn recorded(&mut self, ticket: u64) {
         if let Some(run) = self.tickets.remove(&ticket) {
+            failpoint::reach(Point::JournalCommitted);
             // A run that was cancelled meanwhile doesn't listen any more.
             run.send(()).ok();
         }
