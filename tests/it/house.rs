@@ -53,6 +53,25 @@ fn each_library_stays_in_its_rooms() {
 }
 
 #[test]
+fn no_feature_is_on_by_default() {
+    let manifest = fs::read_to_string(root().join("Cargo.toml")).unwrap();
+    let features = manifest.split("[features]").nth(1).unwrap().split("\n[").next().unwrap();
+
+    assert!(features.contains("failpoints = []"));
+    assert!(!features.contains("default"), "{features}");
+}
+
+#[test]
+fn a_program_has_failpoints_only_where_it_was_built_with_them() {
+    let program = fs::read(env!("CARGO_BIN_EXE_weir")).unwrap();
+    let program = String::from_utf8_lossy(&program);
+
+    for text in ["WEIR_FAILPOINT", "WEIR_BREAK", "commit.produced", "late-acknowledgement"] {
+        assert_eq!(program.contains(text), cfg!(feature = "failpoints"), "{text}");
+    }
+}
+
+#[test]
 fn rooms_know_only_whom_they_may() {
     let check = |name: &str, never: &[&str]| {
         for (file, text) in sources().into_iter().filter(|(file, _)| room(file) == name) {

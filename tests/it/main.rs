@@ -13,6 +13,10 @@ mod support;
 mod chaos;
 mod cli;
 mod configuration;
+#[cfg(feature = "failpoints")]
+mod controls;
+#[cfg(feature = "failpoints")]
+mod crash_points;
 mod event_vectors;
 mod examples;
 mod graph_allocations;

@@ -6,4 +6,6 @@ pub(crate) mod ledger;
 pub(crate) mod model_server;
 pub(crate) mod ollama;
 pub(crate) mod process;
+#[cfg(feature = "failpoints")]
+pub(crate) mod scene;
 pub(crate) mod vectors;

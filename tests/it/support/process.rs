@@ -54,14 +54,16 @@ impl Environment {
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let address = format!("127.0.0.1:{port}");
         let log = tempfile::NamedTempFile::new().unwrap();
+        // One place to write for both: two would write over each other.
+        let both = log.reopen().unwrap();
         let child = Command::new(env!("CARGO_BIN_EXE_weir"))
             .arg("run")
             .env_clear()
             .envs(self.0.iter().map(|(name, value)| (name, value)))
             .env("HTTP_ADDR", &address)
             .stdin(Stdio::null())
-            .stdout(log.reopen().unwrap())
-            .stderr(log.reopen().unwrap())
+            .stdout(both.try_clone().unwrap())
+            .stderr(both)
             .kill_on_drop(true)
             .spawn()
             .unwrap();
@@ -128,6 +130,14 @@ impl Weir {
             .await
             .unwrap_or_else(|_| panic!("still runs:\n{}", self.log()));
         (status.unwrap().code(), since.elapsed())
+    }
+
+    /// Waits for its end, and returns the signal that ended it, if one did.
+    #[cfg(feature = "failpoints")]
+    pub(crate) async fn died(&mut self) -> Option<i32> {
+        use std::os::unix::process::ExitStatusExt as _;
+        let ended = timeout(PATIENCE, self.child.wait()).await;
+        ended.unwrap_or_else(|_| panic!("still runs:\n{}", self.log())).unwrap().signal()
     }
 
     /// Returns all that it has said.

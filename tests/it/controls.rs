@@ -1,0 +1,227 @@
+//! Negative controls: a scripted story is told twice, with a mechanism and without it. With it every account balances;
+//! without it the ledger must find what is broken, or the ledger, the story or the mechanism is worth nothing.
+//!
+//! ```text
+//! tests/run --features failpoints --test it -- controls
+//! ```
+
+use std::time::Duration;
+
+use rdkafka::producer::Producer as _;
+use serde_json::{Value, json};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep};
+use weir::failpoint::{Mechanism, Point};
+
+use crate::support::kafka::{PATIENCE, create, effect, unique, until};
+use crate::support::ledger::Audit;
+use crate::support::process::Weir;
+use crate::support::scene::Scene;
+
+const DUPLICATE: &str = "has 2 results";
+const REPEATED: &str = "asked again";
+
+/// Returns tasks that no model is asked for.
+fn plain(count: usize) -> impl Iterator<Item = Value> {
+    (0..count).map(|number| json!(format!("list #{number}")))
+}
+
+/// Tells a story with and without a mechanism, and checks that what breaks is what was said.
+async fn check<F>(story: impl Fn(Option<Mechanism>) -> F, off: Mechanism, breaks: &str)
+where
+    F: Future<Output = Audit> + Send + 'static,
+{
+    let (with, without) = both(story(None), story(Some(off))).await;
+
+    assert_eq!(with.violations, [""; 0], "with {}", off.name());
+    let found = without.violations.iter().any(|violation| violation.contains(breaks));
+    assert!(found, "without {}: {:#?}", off.name(), without.violations);
+}
+
+/// Tells two stories at once. Reading a topic blocks, so each has a thread.
+async fn both<T: Send + 'static>(
+    one: impl Future<Output = T> + Send + 'static,
+    other: impl Future<Output = T> + Send + 'static,
+) -> (T, T) {
+    let (mut first, mut second) = (JoinSet::new(), JoinSet::new());
+    first.spawn(one);
+    second.spawn(other);
+    let told = (first.join_next().await, second.join_next().await);
+    (told.0.unwrap().unwrap(), told.1.unwrap().unwrap())
+}
+
+/// Waits until an instance has come to a point at which it pauses.
+async fn pauses(weir: &Weir, point: Point) {
+    until(point.name(), || weir.log().contains(&format!("failpoint {}", point.name()))).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 3)]
+async fn offsets_outside_of_the_transaction_publish_twice() {
+    let story = |off| async move {
+        let mut scene = Scene::new("control-offsets", 1, Duration::ZERO).await.without(off);
+        scene.publish(0, plain(6)).await;
+        let weir = scene.start_trapped("one", "commit.done");
+        scene.dies(weir, Point::CommitDone).await;
+        let next = scene.start("one");
+        scene.balance([next]).await
+    };
+
+    check(story, Mechanism::OffsetsInTransaction, DUPLICATE).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 3)]
+async fn without_the_map_what_finished_out_of_order_is_done_again() {
+    let story = |off| async move {
+        let mut scene = Scene::new("control-map", 1, Duration::from_secs(3)).await.without(off);
+        scene.publish(0, [json!("analyze slowly")]).await;
+        scene.publish(0, plain(10)).await;
+        // The others are committed long before the model has answered.
+        let weir = scene.start_trapped("one", "journal.asked");
+        scene.dies(weir, Point::JournalAsked).await;
+        let next = scene.start("one");
+        scene.balance([next]).await
+    };
+
+    check(story, Mechanism::Map, DUPLICATE).await;
+}
+
+/// Another producer's open transaction holds the journal's last stable offset below a record that is committed. That
+/// happens by itself for the moment in which a transaction's markers are written, one after the other.
+#[tokio::test(flavor = "multi_thread", worker_threads = 3)]
+async fn recovery_to_the_last_stable_offset_misses_a_journaled_answer() {
+    let story = |off| async move {
+        let latency = Duration::from_millis(100);
+        let mut scene = Scene::new("control-stable", 1, latency).await.without(off);
+        let journal = scene.world.config.journal_topic.clone();
+        create(&journal, 1, &[]).await;
+        let strange = effect(0, 999_999, "llm");
+        let records = [(journal.as_str(), 0, strange.value.as_ref())];
+        let open = scene.world.open_transaction(&unique("open"), &records, &[]).await;
+        scene.publish(0, [json!("analyze once")]).await;
+        let weir = scene.start_trapped("one", "journal.committed");
+        scene.dies(weir, Point::JournalCommitted).await;
+
+        let next = scene.start("one");
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            assert!(Instant::now() < deadline, "{}", next.log());
+            let (_, reasons) = next.page("/readyz?verbose").await.unwrap_or_default();
+            let waits = reasons.contains("journal records");
+            // Who does not wait asks the model a second time.
+            if waits || scene.model.asked().values().any(|asked| asked.len() > 1) {
+                break;
+            }
+            sleep(Duration::from_millis(50)).await;
+        }
+        open.abort_transaction(PATIENCE).unwrap();
+        scene.balance([next]).await
+    };
+
+    check(story, Mechanism::JournalToItsEnd, REPEATED).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 3)]
+async fn a_revocation_acknowledged_at_once_publishes_twice() {
+    let story = |off| async move {
+        let mut scene = Scene::new("control-revoke", 2, Duration::ZERO).await.without(off);
+        scene.environment = scene
+            .environment
+            .set("KAFKA_REVOKE_GRACE", "10s")
+            .set("KAFKA_SESSION_TIMEOUT", "15s")
+            .set("KAFKA_TRANSACTION_TIMEOUT", "30s");
+        for partition in 0..2 {
+            scene.publish(partition, plain(6)).await;
+        }
+        let one = scene.start_trapped("one", "commit.produced=pause:6000");
+        pauses(&one, Point::CommitProduced).await;
+        let two = scene.start("two");
+        scene.balance([one, two]).await
+    };
+
+    check(story, Mechanism::LateAcknowledgement, DUPLICATE).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 3)]
+async fn a_commit_that_no_membership_guards_publishes_twice() {
+    let story = |off| async move {
+        let mut scene = Scene::new("control-member", 1, Duration::ZERO).await.without(off);
+        scene.environment = scene
+            .environment
+            .set("KAFKA_STATIC_MEMBERSHIP", "false")
+            .set("KAFKA_TRANSACTION_TIMEOUT", "60s");
+        scene.publish(0, plain(6)).await;
+        let one = scene.start_trapped("one", "commit.produced=pause:3000");
+        pauses(&one, Point::CommitProduced).await;
+        one.signal("STOP").await;
+        let two = scene.start("two");
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            assert!(Instant::now() < deadline, "{}", two.log());
+            let (_, metrics) = two.page("/metrics").await.unwrap_or_default();
+            if metrics.contains("weir_results_total{status=\"success\"} 6") {
+                break;
+            }
+            sleep(Duration::from_millis(100)).await;
+        }
+        one.signal("CONT").await;
+        scene.balance([one, two]).await
+    };
+
+    check(story, Mechanism::Membership, DUPLICATE).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 3)]
+async fn a_lost_answer_taken_for_an_abort_publishes_twice() {
+    let story = |off| async move {
+        let mut scene = Scene::new("control-outcome", 1, Duration::ZERO).await.without(off);
+        scene.publish(0, plain(6)).await;
+        let weir = scene.start_trapped("one", "commit.done=fail");
+        pauses(&weir, Point::CommitDone).await;
+        scene.balance([weir]).await
+    };
+
+    check(story, Mechanism::ReadBack, DUPLICATE).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 3)]
+async fn without_a_journal_a_finished_call_is_made_again() {
+    let story = |durability| async move {
+        let latency = Duration::from_millis(100);
+        let mut scene = Scene::new("control-journal", 1, latency).await;
+        scene.environment = scene.environment.set("WORKFLOW_DURABILITY", durability);
+        scene.publish(0, [json!("analyze once")]).await;
+        let weir = scene.start_trapped("one", "settle.ended");
+        scene.dies(weir, Point::SettleEnded).await;
+        let next = scene.start("one");
+        scene.balance([next]).await
+    };
+
+    let (with, without) = both(story("sync"), story("off")).await;
+
+    assert_eq!((with.violations, with.figures.requests), (vec![], 1));
+    assert_eq!((without.figures.journaled, without.figures.requests), (0, 2));
+    let found = without.violations.iter().any(|violation| violation.contains("journaled: []"));
+    assert!(found, "{:#?}", without.violations);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 3)]
+async fn an_id_that_dies_with_its_process_leaves_the_transaction_open_until_it_times_out() {
+    let story = |off| async move {
+        let mut scene = Scene::new("control-id", 1, Duration::ZERO).await.without(off);
+        scene.environment = scene.environment.set("KAFKA_TRANSACTION_TIMEOUT", "16s");
+        scene.publish(0, plain(6)).await;
+        let weir = scene.start_trapped("one", "commit.offsets");
+        scene.dies(weir, Point::CommitOffsets).await;
+        let since = Instant::now();
+        let next = scene.start("one");
+        scene.answered(std::slice::from_ref(&next)).await;
+        let took = since.elapsed();
+        (scene.balance([next]).await.violations, took)
+    };
+
+    let (with, without) = both(story(None), story(Some(Mechanism::StableId))).await;
+
+    assert_eq!((with.0, without.0), (vec![], vec![]));
+    let limit = Duration::from_secs(11);
+    assert!(with.1 < limit && without.1 > limit, "{:?} {:?}", with.1, without.1);
+}
