@@ -36,16 +36,27 @@ pub(super) fn commit(
             Failure::Aborted { error, kind }
         }
     })?;
+    commit_positions(writer, positions)
+        .map(|()| journal_offsets(records, &offsets))
+        .map_err(|(error, kind)| Failure::Aborted { error, kind })
+}
+
+/// Commits until the broker takes it: the records are out, and a batch that is tried anew publishes them once more. Only
+/// what waiting does not heal ends it; a member that was replaced can't commit before it has given up what it holds,
+/// and that waits for this.
+fn commit_positions(
+    writer: &Writer,
+    positions: &[(PartitionId, Offset, &str)],
+) -> Result<(), (Error, Kind)> {
     loop {
-        let Err(error) = writer.membership.commit(positions) else {
-            return Ok(journal_offsets(records, &offsets));
-        };
+        let Err(error) = writer.membership.commit(positions) else { return Ok(()) };
         let passing = matches!(error.kind, Kind::Unreachable | Kind::TimedOut);
-        if !passing || writer.abandon.is_cancelled() || Instant::now() >= deadline {
-            let kind = error.kind;
-            let error = Error::of(kind, error.during("commit positions").reason);
-            return Err(Failure::Aborted { error, kind });
+        let kind = error.kind;
+        let error = error.during("commit positions");
+        if !passing || writer.abandon.is_cancelled() {
+            return Err((Error::of(kind, error.reason), kind));
         }
+        writer.reporter.waiting(error.to_string());
         writer.pause(COMMIT_AGAIN);
     }
 }
