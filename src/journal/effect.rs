@@ -4,6 +4,8 @@
 //! skipped, so that a later one may add some; a change of meaning takes a new version, which is
 //! refused here.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -41,6 +43,8 @@ pub struct Effect {
     pub update: Box<RawValue>,
     /// What the model counted, where a model was asked and did count.
     pub usage: Option<Usage>,
+    /// How long it took, time in line not counted; written in whole milliseconds.
+    pub took: Option<Duration>,
 }
 
 /// Why a journal record can't be written or read.
@@ -68,6 +72,8 @@ struct Written<'a> {
     update: &'a RawValue,
     #[serde(skip_serializing_if = "Option::is_none")]
     usage: Option<Usage>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    took_ms: Option<u64>,
 }
 
 #[derive(Deserialize)]
@@ -81,6 +87,7 @@ struct Read {
     attempt: u32,
     update: Box<RawValue>,
     usage: Option<Usage>,
+    took_ms: Option<u64>,
 }
 
 /// All that is asked of a record that is not one of this version.
@@ -104,6 +111,7 @@ impl Effect {
             attempt: self.attempt,
             update: &self.update,
             usage: self.usage,
+            took_ms: self.took.map(|took| u64::try_from(took.as_millis()).unwrap_or(u64::MAX)),
         };
         serde_json::to_vec(&written).map(Bytes::from).map_err(Error::Unwritable)
     }
@@ -132,6 +140,7 @@ impl Effect {
             attempt: read.attempt,
             update: read.update,
             usage: read.usage,
+            took: read.took_ms.map(Duration::from_millis),
         })
     }
 }

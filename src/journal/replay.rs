@@ -27,6 +27,11 @@ impl Effects {
         visits.insert(effect.visit, Arc::new(effect));
     }
 
+    /// Returns every recorded effect.
+    pub fn iter(&self) -> impl Iterator<Item = &Effect> {
+        self.0.values().flat_map(BTreeMap::values).map(AsRef::as_ref)
+    }
+
     /// Returns how many effects are recorded.
     #[must_use]
     pub fn len(&self) -> usize {

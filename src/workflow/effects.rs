@@ -106,6 +106,7 @@ impl graph::Effects<AgentState> for Run<'_> {
                 attempt: self.attempt,
                 update: to_raw_value(update)?,
                 usage,
+                took: None,
             };
             let waiting = self.queue_time.wait();
             let recorded = self.recorder.record(self.position, effect).await;

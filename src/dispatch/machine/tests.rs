@@ -443,6 +443,7 @@ fn an_effect_that_the_journal_does_not_take_lets_its_run_go_on() {
         attempt: 1,
         update: serde_json::value::to_raw_value(&1).unwrap(),
         usage: None,
+        took: None,
     };
     bench.machine.record(at(0, 0), effect, Some(outgoing(Topic::Journal, "{}")), Some(5));
     bench.turn();

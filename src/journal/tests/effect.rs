@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use proptest::collection::vec;
 use proptest::prelude::*;
 use serde_json::value::RawValue;
@@ -19,6 +21,7 @@ fn effect(node: &str, visit: u32, update: &str) -> Effect {
         attempt: 1,
         update: raw(update),
         usage: None,
+        took: None,
     }
 }
 
@@ -26,6 +29,7 @@ fn effect(node: &str, visit: u32, update: &str) -> Effect {
 fn a_record_reads_as_documented() {
     let mut recorded = effect("llm_analysis", 0, r#"{"current_agent": "orchestrator"}"#);
     recorded.usage = Some(Usage { input_tokens: 112, output_tokens: 34 });
+    recorded.took = Some(Duration::from_millis(2_750));
 
     assert_eq!(
         recorded.encode().unwrap(),
@@ -33,7 +37,7 @@ fn a_record_reads_as_documented() {
             r#"{"v":1,"event_id":"00000000-0000-0000-0000-000000c0ffee","offset":41,"#,
             r#""node":"llm_analysis","visit":0,"attempt":1,"#,
             r#""update":{"current_agent": "orchestrator"},"#,
-            r#""usage":{"input_tokens":112,"output_tokens":34}}"#,
+            r#""usage":{"input_tokens":112,"output_tokens":34},"took_ms":2750}"#,
         )
     );
 }
@@ -110,6 +114,7 @@ fn what_is_no_record_is_refused() {
         ("\"update\":{}", "\"update\":{]"),
         ("\"update\":{},", ""),
         ("\"update\":{}", "\"update\":{},\"usage\":{\"input_tokens\":1}"),
+        ("\"update\":{}", "\"update\":{},\"took_ms\":-1"),
     ] {
         assert!(whole.contains(part) || part.ends_with(','), "{part}");
         refused.push(whole.replacen(part, instead, 1));
@@ -158,7 +163,8 @@ proptest! {
     #[test]
     fn an_effect_comes_back_as_it_was_written(
         (id, offset, node) in (any::<u128>(), 0..=i64::MAX, ".{0,40}"),
-        (visit, attempt, usage) in (any::<u32>(), any::<u32>(), any::<Option<(u64, u64)>>()),
+        (visit, attempt) in any::<(u32, u32)>(),
+        (usage, took) in any::<(Option<(u64, u64)>, Option<u64>)>(),
         (text, number, spaces) in (".{0,200}", -1e300..1e300, "[ \n\t]{0,5}"),
     ) {
         let text = serde_json::json!(text);
@@ -173,6 +179,7 @@ proptest! {
             attempt,
             update: raw(&update),
             usage,
+            took: took.map(Duration::from_millis),
         };
 
         let value = written.encode().unwrap();
@@ -180,9 +187,9 @@ proptest! {
 
         prop_assert_eq!(read.event_id, written.event_id);
         prop_assert_eq!((read.offset, read.visit, read.attempt), (written.offset, visit, attempt));
-        prop_assert_eq!((&read.node, read.usage), (&written.node, usage));
+        prop_assert_eq!((&read.node, read.usage, read.took), (&written.node, usage, written.took));
         prop_assert_eq!(read.update.get(), &update);
-        prop_assert!(value.len() <= update.len() + 6 * written.node.len() + 256);
+        prop_assert!(value.len() <= update.len() + 6 * written.node.len() + 288);
     }
 
     #[test]

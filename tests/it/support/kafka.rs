@@ -373,6 +373,7 @@ pub(crate) fn effect(partition: i32, offset: i64, node: &str) -> Outgoing {
         attempt: 1,
         update: serde_json::value::RawValue::from_string("{}".to_owned()).unwrap(),
         usage: None,
+        took: None,
     };
     Outgoing {
         topic: Topic::Journal,
