@@ -303,6 +303,10 @@ impl Service {
             config: self.config.kafka.clone(),
             identity,
             reporter,
+            journal_is_ahead: match dispatch.delivery_guarantee {
+                DeliveryGuarantee::ExactlyOnce => false,
+                DeliveryGuarantee::AtLeastOnce => true,
+            },
             records_max: dispatch.max_unsettled,
             bytes_max: usize::try_from(dispatch.memory.as_u64()).unwrap_or(usize::MAX),
             group: self.health.component("group"),

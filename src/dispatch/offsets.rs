@@ -217,6 +217,11 @@ impl Tracker {
         self.gone
     }
 
+    /// Returns the same, and counts from 0 again.
+    pub fn take_gone(&mut self) -> u64 {
+        std::mem::take(&mut self.gone)
+    }
+
     /// Returns whether offsets of an earlier life are still to be received again.
     #[must_use]
     pub fn is_restoring(&self) -> bool {

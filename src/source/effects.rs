@@ -42,6 +42,8 @@ pub(super) struct Stretch {
     /// How many records were read.
     pub(super) read: u64,
     journal: Range<Offset>,
+    /// Events from here on may have effects too: the journal may be ahead of the map.
+    ahead: Option<Offset>,
     unsettled: BTreeSet<Offset>,
     /// How many records were not ours to understand.
     strange: u64,
@@ -52,10 +54,20 @@ impl Stretch {
         ticket: Ticket,
         start: Offset,
         map: Option<Map>,
-        journal: Range<Offset>,
+        (journal, ahead): (Range<Offset>, Option<Offset>),
     ) -> Self {
         let unsettled = map.iter().flat_map(|map| map.unsettled.iter().copied()).collect();
-        Self { ticket, start, map, effects: Vec::new(), read: 0, journal, unsettled, strange: 0 }
+        Self {
+            ticket,
+            start,
+            map,
+            effects: Vec::new(),
+            read: 0,
+            journal,
+            ahead,
+            unsettled,
+            strange: 0,
+        }
     }
 
     pub(super) fn into_restored(self) -> Restored {
@@ -70,14 +82,20 @@ impl Stretch {
 
     /// Nothing of the journal can matter where nothing is unfinished.
     fn needs_reading(&self) -> bool {
-        !self.unsettled.is_empty() && self.journal.start < self.journal.end
+        (!self.unsettled.is_empty() || self.ahead.is_some())
+            && self.journal.start < self.journal.end
+    }
+
+    fn is_needed(&self, effect: &Effect) -> bool {
+        let is_ahead = self.ahead.is_some_and(|next| effect.offset >= next);
+        is_ahead || self.unsettled.contains(&effect.offset)
     }
 
     fn take(&mut self, message: &BorrowedMessage<'_>) {
         self.read += 1;
         failpoint::reach(Point::RecoveryReading);
         match message.payload().map(Effect::decode) {
-            Some(Ok(effect)) if self.unsettled.contains(&effect.offset) => {
+            Some(Ok(effect)) if self.is_needed(&effect) => {
                 self.effects.push((Offset(message.offset()), effect));
             }
             // The effect of a run that has ended.

@@ -52,6 +52,9 @@ pub struct Setup {
     pub identity: Identity,
     /// Hears of trouble.
     pub reporter: Reporter,
+    /// Whether the journal may hold effects of events that no committed map knows: it is written before the positions
+    /// where there are no transactions.
+    pub journal_is_ahead: bool,
     /// How many records of one partition may be read and not released.
     pub records_max: usize,
     /// How many bytes of records may be read and not released, of all partitions.
@@ -105,8 +108,9 @@ impl Source {
     pub fn start(member: Member, setup: Setup) -> Result<(Self, mpsc::Receiver<Event>), Error> {
         let membership = member.membership();
         let Member { consumer, rebalances, .. } = member;
-        let Setup { config, identity, reporter, records_max, bytes_max, group, metrics, tracker } =
+        let Setup { config, identity, reporter, journal_is_ahead, records_max, bytes_max, .. } =
             setup;
+        let (group, metrics, tracker) = (setup.group, setup.metrics, setup.tracker);
         let topic: Arc<str> = config.workflow_events_topic.as_str().into();
         consumer.subscribe(&[&topic]).map_err(|error| Error::Join(error.into()))?;
         let (events, received) = mpsc::channel(EVENTS_MAX);
@@ -118,6 +122,7 @@ impl Source {
             config,
             identity,
             reporter,
+            journal_is_ahead,
             membership,
             metrics,
             deciding: Arc::new(Mutex::new(())),

@@ -49,6 +49,7 @@ pub(super) struct Recovering {
     pub(super) config: Config,
     pub(super) identity: Identity,
     pub(super) reporter: Reporter,
+    pub(super) journal_is_ahead: bool,
     pub(super) membership: Membership,
     pub(super) metrics: Metrics,
     pub(super) status: Arc<Status>,
@@ -215,7 +216,8 @@ impl Job {
             );
         }
         let from = base.max(journal_low);
-        Ok(Some(Stretch::new(ticket.clone(), start, map, from..end)))
+        let ahead = map.as_ref().map(|map| map.next).filter(|_| self.shared.journal_is_ahead);
+        Ok(Some(Stretch::new(ticket.clone(), start, map, (from..end, ahead))))
     }
 
     fn decode(

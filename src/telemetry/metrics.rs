@@ -92,6 +92,7 @@ pub(super) struct Journal {
     pub(super) bytes: Counter,
     pub(super) recoveries: Counter,
     pub(super) effects: Counter,
+    pub(super) gone: Counter,
     pub(super) read: Partitions,
 }
 
@@ -296,6 +297,10 @@ impl Journal {
             effects: table.counter(
                 "weir_recovery_effects_total",
                 "Effects of unfinished runs that recoveries found and that are not repeated",
+            ),
+            gone: table.counter(
+                "weir_recovery_offsets_gone_total",
+                "Unfinished events of an earlier life that the topic does not hold any more: retention or compaction",
             ),
             read: table.partitions(
                 "weir_recovery_records",

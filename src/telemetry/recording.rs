@@ -75,6 +75,11 @@ impl Metrics {
         }
     }
 
+    /// Counts unfinished events that the topic does not hold any more.
+    pub fn offsets_gone(&self, n: u64) {
+        self.0.journal.gone.inc_by(n);
+    }
+
     /// Counts the recovery of a partition: how much of the journal was read, and how many effects are still needed.
     pub fn recovery(&self, partition: i32, records_read: u64, effects_kept: u64) {
         self.0.journal.recoveries.inc();

@@ -9,7 +9,7 @@ use weir::{
     journal::Map,
     kafka::{AutoOffsetReset, ForeignMetadata, GroupProtocol},
     record::{Offset, PartitionId},
-    sink::Commit,
+    sink::{Commit, Guarantee},
     source::{Event, Recovered},
 };
 
@@ -342,4 +342,28 @@ async fn an_operators_reset_begins_anew() {
     // What is in the journal already is of an earlier life: this one's begins behind it.
     assert_eq!(recovered(&second, 0).journal_end, Offset(2));
     second.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_transactions_the_journal_may_be_ahead_of_the_map() {
+    let world = World::new("ahead", 1).await;
+    produce_all(world.events(), 0, ["0", "1", "2"]).await;
+    let builder = || world.instance("a").guarantee(Guarantee::AtLeastOnce);
+    let mut first = builder().start().await;
+    first.records(3).await;
+    // The offsets say that 0 is settled and 1 was never seen: the rest of that batch died with the process.
+    let text = world.map(0, 1, &map(1, 0, &[]));
+    let records = vec![effect(0, 0, "llm"), effect(0, 1, "llm"), effect(0, 2, "llm")];
+    first.commit(batch(records, &[(0, 1, &text)])).await;
+    first.stop().await;
+
+    let mut second = builder().start().await;
+    assert_eq!(second.values(2).await, ["1", "2"]);
+    assert_eq!(effects(&second, 0).len(), 2);
+    second.stop().await;
+
+    let mut third = world.start("a").await;
+    assert_eq!(third.values(2).await, ["1", "2"]);
+    assert_eq!(effects(&third, 0), [], "what a transaction wrote is in the map");
+    third.stop().await;
 }

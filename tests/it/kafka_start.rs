@@ -180,6 +180,7 @@ async fn starting_the_publisher_and_leaving_end_at_once_although_no_broker_answe
         config,
         identity,
         reporter,
+        journal_is_ahead: false,
         records_max: 1,
         bytes_max: 1,
         group: health.component("group"),

@@ -224,6 +224,7 @@ impl<P: Publisher> Driver<P> {
         self.parts.metrics.waiting_retry(gauge(figures.backing_off));
         self.parts.metrics.held(gauge(figures.held));
         self.parts.metrics.unsettled(gauge(figures.unsettled));
+        self.parts.metrics.offsets_gone(self.machine.take_gone());
     }
 }
 

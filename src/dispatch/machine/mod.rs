@@ -199,6 +199,8 @@ pub struct Machine<J> {
     running: usize,
     backing_off: usize,
     held: usize,
+    /// Offsets that were gone in partitions that were given up, until they are asked for.
+    gone: u64,
     queue: Queue,
     load: Option<Load>,
     nonce: u32,
@@ -223,6 +225,7 @@ impl<J: Clone> Machine<J> {
             running: 0,
             backing_off: 0,
             held: 0,
+            gone: 0,
             queue: Queue::default(),
             load: None,
             nonce,
@@ -284,6 +287,13 @@ impl<J: Clone> Machine<J> {
         }
     }
 
+    /// Returns how many unsettled offsets turned out not to be there any more, since this was last asked.
+    pub fn take_gone(&mut self) -> u64 {
+        let partitions = self.partitions.values_mut();
+        let gone = partitions.map(|partition| partition.tracker.take_gone()).sum::<u64>();
+        gone + std::mem::take(&mut self.gone)
+    }
+
     fn current(&mut self, position: Position) -> Option<&mut Partition<J>> {
         self.partitions
             .get_mut(&position.partition)
@@ -294,6 +304,7 @@ impl<J: Clone> Machine<J> {
         self.lanes.forget(id);
         self.queue.forget(id);
         let Some(partition) = self.partitions.remove(&id) else { return };
+        self.gone += partition.tracker.gone();
         // The bytes are everybody's; the room for records ends with the assignment.
         self.release(id, 0, partition.events.values().map(|event| event.size).sum());
         let backing_off =

@@ -247,6 +247,10 @@ impl Builder {
             config: config.clone(),
             identity,
             reporter,
+            journal_is_ahead: match guarantee {
+                Guarantee::ExactlyOnce => false,
+                Guarantee::AtLeastOnce => true,
+            },
             records_max,
             bytes_max,
             group: health.component("group"),
