@@ -31,7 +31,7 @@ fn record() -> Record {
         timestamp_ms: Some(1_738_000_000_000),
         key: None,
         value: Some(Bytes::from_static(EVENT.as_bytes())),
-        headers: Vec::new(),
+        deadline: None,
     }
 }
 
@@ -55,7 +55,12 @@ fn run_one(c: &mut Criterion) {
     };
     let attempt = |event| Attempt {
         position: record.position,
-        job: Job { event, timestamp_ms: record.timestamp_ms },
+        job: Job {
+            event,
+            timestamp_ms: record.timestamp_ms,
+            expiry: None,
+            ledger: runner.ledger(),
+        },
         number: 1,
         last: false,
         effects: Effects::default(),

@@ -4,6 +4,9 @@ use std::fmt;
 
 use bytes::Bytes;
 
+/// The header of an event that says when its result is of no use any more.
+pub const DEADLINE_HEADER: &str = "weir-deadline";
+
 /// A partition of the events topic, from 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct PartitionId(pub i32);
@@ -40,8 +43,8 @@ pub struct Record {
     pub key: Option<Bytes>,
     /// The value's bytes; `None` for a tombstone.
     pub value: Option<Bytes>,
-    /// Headers in their order; a header's value may be null, and names may repeat.
-    pub headers: Vec<(String, Option<Bytes>)>,
+    /// The value of the header [`DEADLINE_HEADER`], the last one where there are several; no other header is kept.
+    pub deadline: Option<Bytes>,
 }
 
 impl Offset {
@@ -53,16 +56,11 @@ impl Offset {
 }
 
 impl Record {
-    /// Returns what holding this record costs, in bytes: key, value and headers.
+    /// Returns what holding this record costs, in bytes: key, value and deadline.
     #[must_use]
     pub fn size(&self) -> usize {
-        let headers = self
-            .headers
-            .iter()
-            .map(|(name, value)| name.len() + value.as_ref().map_or(0, Bytes::len));
-        self.key.as_ref().map_or(0, Bytes::len)
-            + self.value.as_ref().map_or(0, Bytes::len)
-            + headers.sum::<usize>()
+        let parts = [&self.key, &self.value, &self.deadline];
+        parts.into_iter().flatten().map(Bytes::len).sum()
     }
 }
 

@@ -162,6 +162,7 @@ impl Service {
         let parts = Parts {
             settings: self.settings(),
             result_min_age: self.config.dispatch.result_min_age,
+            event_ttl: self.config.dispatch.event_ttl,
             revoke_grace: self.config.kafka.revoke_grace,
             shutdown_grace: self.config.service.shutdown_grace,
             publisher,

@@ -14,6 +14,7 @@ use uuid::Uuid;
 
 use crate::config::Config;
 use crate::kafka::{self, Outside, Tail};
+use crate::record::DEADLINE_HEADER;
 
 use super::draft::Draft;
 use super::exit::Exit;
@@ -24,6 +25,7 @@ const EXAMPLES: &str = "\
 Examples:
   weir publish --task 'Analyze the sales of last week' --wait
   weir publish --task 'Recommend a supplier' --wait --timeout 60s | jq .result
+  weir publish --task 'Recommend a supplier' --wait --deadline 30s
   weir publish --task 'Close the books' --data '{\"year\":2026}' --key ledger
   KAFKA_BOOTSTRAP_SERVERS=kafka:9092 weir publish --task 'Close the books'
 
@@ -64,6 +66,9 @@ pub(super) struct Arguments {
     /// The environment that the event belongs to
     #[arg(long, value_enum, default_value_t = Environment::Dev)]
     environment: Environment,
+    /// How long the result is of use: later than that, weir does not work on the event
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    deadline: Option<Duration>,
     /// Wait for the result and print it
     #[arg(long)]
     wait: bool,
@@ -141,8 +146,14 @@ async fn publish(arguments: &Arguments, config: &Config, draft: &Draft) -> Resul
         true => Some(outside.tail(&[results]).await.map_err(refused)?),
         false => None,
     };
-    let event = draft.write(Timestamp::now());
-    let published = outside.publish(events, arguments.key.as_deref(), event.as_bytes()).await;
+    let now = Timestamp::now();
+    let event = draft.write(now);
+    // The clock's own precision is more than anybody waits by.
+    let deadline = arguments.deadline.and_then(|time| now.checked_add(time).ok());
+    let deadline = deadline.map(|at| format!("{at:.3}"));
+    let headers: Vec<_> = deadline.iter().map(|at| (DEADLINE_HEADER, at.as_str())).collect();
+    let key = arguments.key.as_deref();
+    let published = outside.publish(events, key, event.as_bytes(), &headers).await;
     let (partition, offset) = published.map_err(refused)?;
     let id = draft.event_id.to_string();
     say(format_args!("published {id} to {events}, partition {partition}, offset {offset}"));

@@ -180,6 +180,9 @@ const DISPATCH: &[Variable] = variables! {
     /// How old an event must be before its result is published, for clients that subscribe only after
     /// they have published; `0` where they subscribe first.
     WORKFLOW_RESULT_MIN_AGE = "1s", Kind::Duration("0s", "1m");
+    /// How old an event may become, counted from its record's timestamp, before it is worked on no more and
+    /// ends as `error`; `0` for any age. The header `weir-deadline` says it for one event.
+    WORKFLOW_EVENT_TTL = "0s", Kind::Duration("0s", "30d");
     /// Which events wait for one another: none, those with the same key, or those of one partition.
     WORKFLOW_ORDERING = "unordered", Kind::Choice(&["unordered", "key", "partition"]);
     /// How often an event is attempted, the first time included.
@@ -201,6 +204,13 @@ const WORKFLOW: &[Variable] = variables! {
     WORKFLOW_DURABILITY = "sync", Kind::Choice(&["sync", "async", "off"]);
     /// The most supersteps of one run; the multi-agent graph takes seven.
     WORKFLOW_RECURSION_LIMIT = "25", Kind::Count(1, 10_000);
+    /// The most calls of a model in one run, those of failed attempts included; `0` for any number.
+    WORKFLOW_BUDGET_CALLS = "0", Kind::Count(0, 1_000_000);
+    /// The most tokens in one run, of prompts and answers together, as the model counts them; `0` for any
+    /// number.
+    WORKFLOW_BUDGET_TOKENS = "0", Kind::Count(0, 1_000_000_000_000);
+    /// The most time in calls of a model in one run, time in line not counted; `0` for any.
+    WORKFLOW_BUDGET_TIME = "0s", Kind::Duration("0s", "24h");
     /// What an error of the model does to its run: it is tried again and then fails, or the error is
     /// written into the agent's results and the run goes on, as the original.
     LLM_ON_ERROR = "fail", Kind::Choice(&["fail", "degrade"]);

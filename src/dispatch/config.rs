@@ -36,6 +36,14 @@ pub struct Config {
     /// that is there earlier is never seen. `0` where clients subscribe first.
     #[serde(with = "humantime_serde")]
     pub result_min_age: Duration,
+    /// How old an event may become before it is worked on no more, counted from its record's timestamp.
+    /// Default `0s`, any age; at most 30 d.
+    ///
+    /// The header `weir-deadline` says the same for one event; the earlier of the two counts. Too short, and
+    /// a backlog after a stop is answered with errors; too long, and the model works for clients that have
+    /// gone.
+    #[serde(with = "humantime_serde")]
+    pub event_ttl: Duration,
     /// Which events wait for one another. Default `unordered`.
     pub ordering: Ordering,
     /// How often an event is attempted before it is given up, the first time included. Default `4`, as
@@ -93,6 +101,7 @@ impl Default for Config {
             max_unsettled: 1000,
             memory: ByteSize::mib(64),
             result_min_age: Duration::from_secs(1),
+            event_ttl: Duration::ZERO,
             ordering: Ordering::Unordered,
             max_attempts: 4,
             retry_base: Duration::from_secs(1),

@@ -25,6 +25,9 @@ use crate::source::{self, Recovered, Window};
 use crate::telemetry::{Health, Metrics};
 use crate::workflow::{Config as RunConfig, Durability, Press, Recorder, Runner, agents_graph};
 
+#[path = "limits_tests.rs"]
+mod limits;
+
 const P: PartitionId = PartitionId(0);
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -76,6 +79,9 @@ struct Life {
 struct World {
     log: MemoryLog,
     model: Arc<Model>,
+    metrics: Metrics,
+    event_ttl: Duration,
+    budget_calls: u64,
 }
 
 impl World {
@@ -84,7 +90,8 @@ impl World {
         let press = Arc::new(Press::new("events".into(), watch::channel(limits).1));
         let (requests, requested) = mpsc::channel(64);
         let recorder = Recorder::new(requests, durability);
-        let config = RunConfig { durability, ..RunConfig::default() };
+        let budget_calls = self.budget_calls;
+        let config = RunConfig { durability, budget_calls, ..RunConfig::default() };
         let model: Arc<dyn ChatModel> = Arc::clone(&self.model) as _;
         let graph = agents_graph(model).unwrap();
         let kept = (Arc::clone(&press), Metrics::default());
@@ -101,6 +108,7 @@ impl World {
                 size: Size { records_max: 1000, bytes_max: 1 << 20 },
             },
             result_min_age: Duration::ZERO,
+            event_ttl: self.event_ttl,
             revoke_grace: 2 * SECOND,
             shutdown_grace: 25 * SECOND,
             publisher: self.log.clone(),
@@ -109,7 +117,7 @@ impl World {
             events: received,
             requests: requested,
             published: Box::new(|_| {}),
-            metrics: Metrics::default(),
+            metrics: self.metrics.clone(),
             health: Health::default(),
             shutdown: shutdown.clone(),
         };
@@ -207,7 +215,7 @@ fn record(offset: i64, task: &Value) -> Record {
         timestamp_ms: Some(0),
         key: None,
         value: Some(event.to_string().into()),
-        headers: Vec::new(),
+        deadline: None,
     }
 }
 

@@ -8,6 +8,7 @@
 
 mod data;
 mod dead_letter;
+mod deadline;
 mod decode;
 mod invalid;
 mod json;
@@ -21,6 +22,7 @@ mod tests;
 
 pub use data::Data;
 pub use dead_letter::{DeadLetter, Origin, Original};
+pub use deadline::deadline;
 pub use decode::{Defaults, decode};
 pub use invalid::{Fault, FaultKind, Ids, InvalidEvent, Stage};
 pub use json::{Syntax, SyntaxKind};

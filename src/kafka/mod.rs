@@ -36,7 +36,7 @@ pub(crate) use admin::{Admin, TopicInfo, TopicSettings};
 pub(crate) use client::{ProducerSizes, producer, watermarks};
 pub(crate) use context::{MemberContext, Plain, Rebalance, give_up};
 pub(crate) use member::{Consuming, position_list};
-pub(crate) use native::{GroupMetadata, Refusal, headers, lines, send_offsets};
+pub(crate) use native::{GroupMetadata, Refusal, header, lines, send_offsets};
 pub(crate) use offsets::{Committed, committed, hanging_hint, reader};
 pub(crate) use outside::ask_patiently;
 

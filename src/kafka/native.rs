@@ -29,6 +29,9 @@ use rdkafka::{
     message::BorrowedMessage,
 };
 
+/// The longest value of a header that is read.
+const HEADER_MAX: usize = 64;
+
 /// Who this process is in its group at one moment: what the broker checks a commit against.
 #[derive(Debug)]
 pub(crate) struct GroupMetadata(NonNull<rd_kafka_consumer_group_metadata_t>);
@@ -140,39 +143,44 @@ pub(crate) fn lines(list: &TopicPartitionList) -> Vec<Line> {
     }
 }
 
-/// Returns a message's headers in their order. A name that is no UTF-8 is read with replacement characters.
-pub(crate) fn headers(message: &BorrowedMessage<'_>) -> Vec<(String, Option<Bytes>)> {
+/// Returns the value of a message's header `name`: of the last one, where there are several. A null is an empty value,
+/// and so is one of more than [`HEADER_MAX`] bytes: nobody reads that.
+///
+/// librdkafka parses headers when it is first asked for them; a message without any costs a comparison.
+pub(crate) fn header(message: &BorrowedMessage<'_>, name: &str) -> Option<Bytes> {
     let mut native: *mut rd_kafka_headers_t = ptr::null_mut();
     // SAFETY: the message outlives this call, and with it the headers that it owns.
     unsafe {
         let error = rd_kafka_message_headers(message.ptr(), &raw mut native);
         if error != rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR {
-            return Vec::new();
+            return None;
         }
-        owned(native)
+        last(native, name)
     }
 }
 
 /// # Safety
 /// `native` points to headers that live until this returns.
-unsafe fn owned(native: *const rd_kafka_headers_t) -> Vec<(String, Option<Bytes>)> {
-    let mut found = Vec::new();
+unsafe fn last(native: *const rd_kafka_headers_t, wanted: &str) -> Option<Bytes> {
+    let mut found = None;
     // SAFETY: names end with a NUL, values are of `size` bytes, and both live as long as the headers. Reading past the
     // last header is an error code, not a fault.
     unsafe {
-        loop {
+        for at in 0.. {
             let mut name: *const c_char = ptr::null();
             let mut value: *const c_void = ptr::null();
             let mut size = 0;
-            let at = found.len();
             let error =
                 rd_kafka_header_get_all(native, at, &raw mut name, &raw mut value, &raw mut size);
             if error != rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR || name.is_null() {
-                return found;
+                break;
             }
-            let value = (!value.is_null()).then(|| Bytes::from(bytes(value, size)));
-            found.push((text(name), value));
+            if CStr::from_ptr(name).to_bytes() == wanted.as_bytes() {
+                found = Some((value, size));
+            }
         }
+        let (value, size) = found?;
+        Some(if size > HEADER_MAX { Bytes::new() } else { bytes(value, size).into() })
     }
 }
 
@@ -213,32 +221,45 @@ mod tests {
 
     use super::*;
 
-    #[test]
-    fn a_headers_name_may_be_any_bytes_and_its_value_null_or_empty() {
-        let names: [&[u8]; 3] = [b"plain", b"na\xffme", b""];
-        let values: [Option<&[u8]>; 3] = [Some(b"\xff"), None, Some(b"")];
+    /// Returns what is read of the header `wanted` among these.
+    fn found(headers: &[(&[u8], Option<&[u8]>)], wanted: &str) -> Option<Bytes> {
         // SAFETY: librdkafka copies names and values; the headers are destroyed after they were read.
-        let found = unsafe {
-            let native = rd_kafka_headers_new(3);
-            for (name, value) in names.iter().zip(values) {
+        unsafe {
+            let native = rd_kafka_headers_new(headers.len());
+            for (name, value) in headers {
                 let start = value.map_or(ptr::null(), |value| value.as_ptr().cast());
                 let (name_size, size) =
                     (name.len().cast_signed(), value.map_or(0, |value| value.len().cast_signed()));
                 rd_kafka_header_add(native, name.as_ptr().cast(), name_size, start, size);
             }
-            let found = owned(native);
+            let found = last(native, wanted);
             rd_kafka_headers_destroy(native);
             found
-        };
+        }
+    }
 
-        let value = |bytes: &'static [u8]| Some(Bytes::from_static(bytes));
-        assert_eq!(
-            found,
-            [
-                ("plain".to_owned(), value(b"\xff")),
-                ("na\u{fffd}me".to_owned(), None),
-                (String::new(), value(b"")),
-            ]
-        );
+    #[test]
+    fn of_all_headers_the_last_of_the_name_is_read_whatever_bytes_they_are() {
+        let headers: [(&[u8], Option<&[u8]>); 5] = [
+            (b"wanted", Some(b"first")),
+            (b"na\xffme", None),
+            (b"wanted", Some(b"\xff")),
+            (b"", Some(b"")),
+            (b"wanted-too", Some(b"x")),
+        ];
+
+        assert_eq!(found(&headers, "wanted"), Some(Bytes::from_static(b"\xff")));
+        assert_eq!(found(&headers, "Wanted"), None);
+        assert_eq!(found(&[], "wanted"), None);
+    }
+
+    #[test]
+    fn a_null_and_what_is_too_long_are_empty() {
+        let long = [b'1'; HEADER_MAX + 1];
+        for (value, kept) in
+            [(None, 0), (Some(&long[..]), 0), (Some(&long[..HEADER_MAX]), HEADER_MAX)]
+        {
+            assert_eq!(found(&[(b"wanted", value)], "wanted").map(|found| found.len()), Some(kept));
+        }
     }
 }

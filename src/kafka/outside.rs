@@ -11,6 +11,7 @@ use rdkafka::{
     config::FromClientConfigAndContext,
     consumer::{Consumer, StreamConsumer},
     error::{KafkaError, RDKafkaErrorCode},
+    message::{Header, OwnedHeaders},
     producer::{FutureProducer, FutureRecord},
     util::Timeout,
 };
@@ -94,7 +95,7 @@ impl Outside {
         Ok(found)
     }
 
-    /// Publishes a record and waits until the topic has it.
+    /// Publishes a record with these headers and waits until the topic has it.
     ///
     /// # Errors
     /// Why it has not.
@@ -103,12 +104,20 @@ impl Outside {
         topic: &str,
         key: Option<&str>,
         value: &[u8],
+        headers: &[(&str, &str)],
     ) -> Result<(PartitionId, Offset), Error> {
         let Some(producer) = &self.producer else {
             return Err(Error::new(Kind::Other, "the client is closed"));
         };
         let mut record: FutureRecord<'_, str, [u8]> = FutureRecord::to(topic).payload(value);
         record.key = key;
+        if !headers.is_empty() {
+            let native = OwnedHeaders::new_with_capacity(headers.len());
+            let header = |native: OwnedHeaders, (key, value): &(&str, &str)| {
+                native.insert(Header { key, value: Some(*value) })
+            };
+            record.headers = Some(headers.iter().fold(native, header));
+        }
         match producer.send(record, Timeout::After(QUESTION)).await {
             Ok(delivery) => Ok((PartitionId(delivery.partition), Offset(delivery.offset))),
             Err((error, _)) => {

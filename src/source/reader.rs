@@ -17,8 +17,8 @@ use tracing::{debug, error, warn};
 
 use crate::{
     failpoint::{self, Point},
-    kafka::{self, Consuming, Kind, MemberContext, headers, thread},
-    record::{Epoch, Offset, PartitionId, Position, Record},
+    kafka::{self, Consuming, Kind, MemberContext, header, thread},
+    record::{DEADLINE_HEADER, Epoch, Offset, PartitionId, Position, Record},
     telemetry::Metrics,
 };
 
@@ -253,6 +253,6 @@ pub(super) fn record(message: &BorrowedMessage<'_>, position: Position) -> Recor
         timestamp_ms: message.timestamp().to_millis(),
         key: message.key().map(Bytes::copy_from_slice),
         value: message.payload().map(Bytes::copy_from_slice),
-        headers: headers(message),
+        deadline: header(message, DEADLINE_HEADER),
     }
 }

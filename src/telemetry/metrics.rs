@@ -58,6 +58,7 @@ pub(super) struct Consumer {
     pub(super) records: Counter,
     pub(super) skipped: Counter,
     pub(super) ignored: Counter,
+    pub(super) unreadable_deadlines: Counter,
     pub(super) rebalances: Family<Counter, 1>,
     pub(super) assigned: Gauge,
     pub(super) lag: Partitions,
@@ -193,6 +194,10 @@ impl Consumer {
             ignored: table.counter(
                 "weir_events_ignored_total",
                 "Events that ask for nothing: workflow.completed, workflow.failed, workflow.result",
+            ),
+            unreadable_deadlines: table.counter(
+                "weir_deadlines_unreadable_total",
+                "Events run without their deadline, as their header weir-deadline can't be read",
             ),
             rebalances: table.counters(
                 "weir_consumer_rebalances_total",

@@ -44,6 +44,11 @@ impl Metrics {
         self.0.consumer.ignored.inc_by(n);
     }
 
+    /// Counts an event whose deadline can't be read.
+    pub fn deadline_unreadable(&self) {
+        self.0.consumer.unreadable_deadlines.inc();
+    }
+
     /// Counts a rebalance: `assign`, `revoke` or `lost`.
     pub fn rebalance(&self, kind: &'static str) {
         self.0.consumer.rebalances.with([kind], count);

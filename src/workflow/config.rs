@@ -24,6 +24,25 @@ pub struct Config {
     ///
     /// The multi-agent graph takes seven. A graph that circles ends here with a `failure`.
     pub recursion_limit: u32,
+    /// The most calls of a model that one run may make, over all of its attempts. Default `0`, no limit;
+    /// at most 1,000,000.
+    ///
+    /// An answer from the journal counts as the call that it was. A run that may make no more ends as
+    /// `failure`; for one that asks once, a number below `WORKFLOW_MAX_ATTEMPTS` is the stricter limit.
+    pub budget_calls: u64,
+    /// The most tokens that one run may use, of prompts and answers together. Default `0`, no limit.
+    ///
+    /// As the model counted them: where a server does not, or a call brought no answer, it is 0. What is
+    /// used is known when a call ends, so the last one may go beyond the limit.
+    pub budget_tokens: u64,
+    /// The most time that one run may spend in calls, over all of its attempts. Default `0s`, no limit; at
+    /// most 24 h.
+    ///
+    /// It is the models' time: from a call's beginning to its end, failed calls included, time in line not.
+    /// [`execution_timeout`](Self::execution_timeout) limits one attempt and starts anew with the next; a
+    /// call that has begun is cut off by that, never by this.
+    #[serde(with = "humantime_serde")]
+    pub budget_time: Duration,
     /// What an error of the model does to its run (`LLM_ON_ERROR`). Default `fail`.
     #[serde(rename = "llm_on_error")]
     pub on_error: OnError,
@@ -57,6 +76,9 @@ impl Default for Config {
             execution_timeout: Duration::from_secs(300),
             durability: Durability::Sync,
             recursion_limit: 25,
+            budget_calls: 0,
+            budget_tokens: 0,
+            budget_time: Duration::ZERO,
             on_error: OnError::Fail,
         }
     }

@@ -14,6 +14,7 @@ use crate::record::Position;
 use crate::sink::{Outgoing, Topic};
 
 use super::Durability;
+use super::budget::Meter;
 use super::graph::LLM_NODE;
 
 /// What a run asks of the dispatch: to remember an effect, and to write it to the journal.
@@ -46,6 +47,8 @@ pub(super) struct Run<'a> {
     pub(super) queue_time: QueueTime,
     /// What was done before, in this life of the process or in an earlier one.
     pub(super) done: &'a journal::Effects,
+    /// Counts what is done anew.
+    pub(super) meter: Meter<'a>,
     /// What stands in for the model's answer when it has none and the run is to go on all the same.
     pub(super) degraded: Option<AgentUpdate>,
 }
@@ -84,7 +87,11 @@ impl graph::Effects<AgentState> for Run<'_> {
         if let Some(effect) = self.done.get(node, visit) {
             return Ok(Some(serde_json::from_str(effect.update.get())?));
         }
-        Ok(self.degraded.clone().filter(|_| node == LLM_NODE))
+        if let Some(stand_in) = self.degraded.clone().filter(|_| node == LLM_NODE) {
+            return Ok(Some(stand_in));
+        }
+        self.meter.begin(node, visit)?;
+        Ok(None)
     }
 
     fn record<'a>(
@@ -106,7 +113,7 @@ impl graph::Effects<AgentState> for Run<'_> {
                 attempt: self.attempt,
                 update: to_raw_value(update)?,
                 usage,
-                took: None,
+                took: self.meter.end(node, visit, usage),
             };
             let waiting = self.queue_time.wait();
             let recorded = self.recorder.record(self.position, effect).await;

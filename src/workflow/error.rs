@@ -7,6 +7,9 @@ use crate::event::Status;
 use crate::graph;
 use crate::retry::Disposition;
 
+use super::budget::Exhausted;
+use super::expiry::Late;
+
 /// Why an attempt failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -32,6 +35,12 @@ pub enum Error {
         /// The limit on its own time.
         limit: Duration,
     },
+    /// The event's result is of no use any more.
+    #[error("{0}")]
+    Expired(Late),
+    /// The run has used up one of its budgets.
+    #[error("{0}")]
+    Budget(Exhausted),
     /// The graph turned in circles.
     #[error("{0}")]
     RecursionLimit(String),
@@ -81,6 +90,8 @@ impl Error {
             Self::Timeout { .. } => {
                 ("workflow.timeout", Disposition::Retry { after: None }, Status::Error)
             }
+            Self::Expired(_) => ("event.expired", Disposition::Reject, Status::Error),
+            Self::Budget(_) => ("workflow.budget", Disposition::Reject, Status::Failure),
             Self::RecursionLimit(_) => {
                 ("graph.recursion_limit", Disposition::Reject, Status::Failure)
             }
@@ -106,7 +117,10 @@ impl From<graph::Error<AgentError>> for Error {
             }
             graph::Error::Timeout { limit, .. } => Self::Timeout { limit },
             graph::Error::RecursionLimit { .. } => Self::RecursionLimit(text),
-            graph::Error::Effects { .. } => Self::Effects(text),
+            graph::Error::Effects { source, .. } => match source.downcast::<Exhausted>() {
+                Ok(exhausted) => Self::Budget(*exhausted),
+                Err(_) => Self::Effects(text),
+            },
             graph::Error::Route { .. }
             | graph::Error::Conflict { .. }
             | graph::Error::Invalid { .. }

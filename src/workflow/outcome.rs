@@ -16,7 +16,7 @@ use crate::record::{Position, Record};
 use crate::sink::{Limits, Outgoing, Topic};
 
 use super::runner::Job;
-use super::{Error, Verdict};
+use super::{Error, Late, Verdict};
 
 /// The longest text of an error that goes into a result or a dead letter, in bytes.
 const MESSAGE_MAX: usize = 2048;
@@ -122,6 +122,21 @@ impl Press {
             Failed { class, status, message, attempts: 1, partial: None },
             now,
         )
+    }
+
+    /// Prints the outcome of an event that was too late for its next attempt, after `attempts` of them.
+    #[must_use]
+    pub fn expired(
+        &self,
+        job: &Job,
+        position: Position,
+        (attempts, late): (u32, Late),
+        now: Timestamp,
+    ) -> Outcome {
+        let error = Error::Expired(late);
+        let Verdict { class, status, .. } = error.verdict();
+        let failed = Failed { class, status, message: error.to_string(), attempts, partial: None };
+        self.failed(job, position, failed, now)
     }
 
     /// Prints the outcome of a run whose records are larger than their topics take since they were printed.

@@ -9,14 +9,16 @@ use tracing::{Span, debug, info, info_span, warn};
 
 use crate::agents::{AgentError, AgentState, AgentUpdate, degraded};
 use crate::event::WorkflowEvent;
-use crate::graph::{Event, Graph, Observer, Options};
+use crate::graph::{self, Event, Graph, Observer, Options};
 use crate::journal::Effects;
 use crate::record::Position;
 use crate::retry::Disposition;
 use crate::telemetry::Metrics;
 
+use super::budget::{Budget, Ledger, Meter};
 use super::effects::{Recorder, Run};
 use super::error::{Error, Verdict};
+use super::expiry::Expiry;
 use super::graph::initial_state;
 use super::outcome::{Failed, Outcome, Press};
 use super::{Config, OnError};
@@ -28,6 +30,10 @@ pub struct Job {
     pub event: Arc<WorkflowEvent>,
     /// When its record was stamped, in milliseconds since the Unix epoch.
     pub timestamp_ms: Option<i64>,
+    /// The end of its time, where it has one.
+    pub expiry: Option<Expiry>,
+    /// What its attempts have used so far.
+    pub ledger: Ledger,
 }
 
 /// One attempt.
@@ -107,10 +113,19 @@ impl Runner {
         Self { watch, ..self }
     }
 
+    /// Returns the ledger of an event that has not been attempted.
+    #[must_use]
+    pub fn ledger(&self) -> Ledger {
+        Budget::of(&self.config).ledger()
+    }
+
     /// Runs one attempt to its outcome, or to the wish for another attempt.
     /// Dropping the future stops all of it, the call to the model included.
     pub async fn attempt(&self, attempt: Attempt) -> Finished {
         let begun = Instant::now();
+        if attempt.number == 1 {
+            attempt.job.ledger.enter(&attempt.effects);
+        }
         let mut ended = self.run(&attempt, None).await;
         if let Err(failure) = &ended
             && let Some(stand_in) = self.stand_in(&failure.error, attempt.last)
@@ -155,21 +170,28 @@ impl Runner {
             attempt: *number,
             queue_time: state.queue_time.clone(),
             done: effects,
+            meter: Meter::new(Budget::of(&self.config), &job.ledger, state.queue_time.clone()),
             degraded: stand_in,
         };
         let also = self.watch.as_ref().map(|watch| watch(attempt));
         let figures = Figures { metrics: &self.metrics, also: also.as_deref() };
-        let options = Options::new()
+        let mut options = Options::new()
             .recursion_limit(self.config.recursion_limit)
             .effects(&effects)
             .observer(&figures);
+        if let Some(expiry) = job.expiry {
+            options = options.deadline(expiry.at);
+        }
         let queue_time = state.queue_time.clone();
         let limit = self.config.execution_timeout;
         tokio::select! {
             biased; // a run that waits for nothing never sets the timer
             ended = self.graph.run(state, &options) => ended.map_err(|failure| Failure {
                 partial: Some(failure.state),
-                error: failure.error.into(),
+                error: match (failure.error, job.expiry) {
+                    (graph::Error::Deadline { .. }, Some(expiry)) => Error::Expired(expiry.late),
+                    (error, _) => error.into(),
+                },
             }),
             // Time in line for a model is not the run's own.
             () = queue_time.expire(Instant::now(), limit) => {
@@ -192,6 +214,8 @@ impl Runner {
             Error::Agent { .. }
             | Error::Panic { .. }
             | Error::Timeout { .. }
+            | Error::Expired(_)
+            | Error::Budget(_)
             | Error::RecursionLimit(_)
             | Error::Graph(_)
             | Error::Effects(_)

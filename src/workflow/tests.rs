@@ -9,12 +9,17 @@ use serde_json::{Value, json};
 use tokio::sync::{mpsc, watch};
 
 use super::*;
+use crate::agents::AgentState;
 use crate::event::{self, Defaults};
-use crate::journal::Effects;
+use crate::graph::Graph;
+use crate::journal::{self, Effects};
 use crate::llm::{self, Answer, ChatModel, DoneReason, Fault, Timings};
 use crate::record::{Epoch, Offset, PartitionId, Position, Record};
 use crate::sink::{Limits, Outgoing, Topic};
 use crate::telemetry::Metrics;
+
+#[path = "limits_tests.rs"]
+mod limits;
 
 const POSITION: Position =
     Position { partition: PartitionId(3), offset: Offset(7), epoch: Epoch(1) };
@@ -29,6 +34,8 @@ enum Behaviour {
     Refuses,
     Panics,
     Hangs,
+    /// Answers after so long, for 90 tokens of the prompt and 10 of the answer.
+    Costs(Duration),
     /// Stands in line for so long, then answers.
     Queues(Duration),
 }
@@ -51,17 +58,20 @@ impl ChatModel for Model {
                 }
                 Behaviour::Panics => panic!("the model's client broke"),
                 Behaviour::Hangs => std::future::pending().await,
+                Behaviour::Costs(time) => tokio::time::sleep(time).await,
                 Behaviour::Queues(time) => {
                     let waiting = request.queue.wait();
                     tokio::time::sleep(time).await;
                     drop(waiting);
                 }
             }
+            let counts = matches!(self.behaviour, Behaviour::Costs(_));
+            let usage = counts.then_some(llm::Usage { input_tokens: 90, output_tokens: 10 });
             let (model, text) = ("scripted".into(), "an answer".into());
             Ok(Answer {
                 text,
                 model,
-                usage: None,
+                usage,
                 done_reason: DoneReason::Stop,
                 timings: Timings::default(),
             })
@@ -77,18 +87,22 @@ struct Bench {
 }
 
 fn bench(behaviour: Behaviour, config: Config, limits: Limits) -> Bench {
+    bench_of(behaviour, config, limits, |model| agents_graph(model).unwrap())
+}
+
+fn bench_of(
+    behaviour: Behaviour,
+    config: Config,
+    limits: Limits,
+    graph: impl FnOnce(Arc<dyn ChatModel>) -> Graph<AgentState>,
+) -> Bench {
     let asked = Arc::new(AtomicUsize::new(0));
     let model = Arc::new(Model { behaviour, asked: Arc::clone(&asked) });
     let (sender, requests) = mpsc::channel(16);
     let recorder = Recorder::new(sender, config.durability);
     let press = Arc::new(Press::new("events".into(), watch::channel(limits).1));
-    let runner = Runner::new(
-        agents_graph(model).unwrap(),
-        config,
-        "llama".into(),
-        recorder,
-        (press, Metrics::default()),
-    );
+    let runner =
+        Runner::new(graph(model), config, "llama".into(), recorder, (press, Metrics::default()));
     Bench { runner, asked, requests }
 }
 
@@ -103,13 +117,18 @@ fn record(task: &Value) -> Record {
         "payload": {"data": {"task": task}}, "metadata": {"environment": "dev"},
     });
     let value = Some(event.to_string().into());
-    Record { position: POSITION, timestamp_ms: Some(5), key: None, value, headers: Vec::new() }
+    Record { position: POSITION, timestamp_ms: Some(5), key: None, value, deadline: None }
 }
 
 fn attempt(task: &str, last: bool) -> Attempt {
     let record = record(&json!(task));
     let event = event::decode(record.value.as_deref(), || Defaults::of("events", &record)).unwrap();
-    let job = Job { event: Arc::new(event), timestamp_ms: Some(5) };
+    let job = Job {
+        event: Arc::new(event),
+        timestamp_ms: Some(5),
+        expiry: None,
+        ledger: Ledger::default(),
+    };
     Attempt {
         position: POSITION,
         job,
@@ -271,7 +290,8 @@ fn texts_that_are_too_long_by_themselves_are_cut_to_what_fits() {
     let accepted = event("dev");
     let event =
         event::decode(accepted.value.as_deref(), || Defaults::of("events", &accepted)).unwrap();
-    let job = Job { event: Arc::new(event), timestamp_ms: None };
+    let job =
+        Job { event: Arc::new(event), timestamp_ms: None, expiry: None, ledger: Ledger::default() };
 
     let outcomes = [
         press.refused(&refused, &invalid, Timestamp::UNIX_EPOCH),

@@ -17,6 +17,7 @@ mod configuration;
 mod controls;
 #[cfg(feature = "failpoints")]
 mod crash_points;
+mod deadlines;
 mod event_vectors;
 mod examples;
 mod graph_allocations;

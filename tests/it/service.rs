@@ -12,7 +12,7 @@ use crate::support::ollama::real_model;
 use crate::support::process::{Environment, Weir};
 
 /// An event that asks for `task`, and its id.
-fn event(task: &str) -> (String, String) {
+pub(crate) fn event(task: &str) -> (String, String) {
     let id = Uuid::new_v4().to_string();
     let event = json!({
         "event_id": id, "event_type": "workflow.triggered", "source": "airflow", "workflow_id": "w",
@@ -41,14 +41,14 @@ async fn world(name: &str) -> (World, Environment, ModelServer) {
     world_with(name, Duration::ZERO).await
 }
 
-async fn world_with(name: &str, latency: Duration) -> (World, Environment, ModelServer) {
+pub(crate) async fn world_with(name: &str, latency: Duration) -> (World, Environment, ModelServer) {
     let world = World::new(name, 2).await;
     let (url, server) = model(latency).await;
     let environment = Environment::of(&world).set("OLLAMA_BASE_URL", &url);
     (world, environment, server)
 }
 
-fn results(world: &World) -> BTreeMap<String, Vec<Value>> {
+pub(crate) fn results(world: &World) -> BTreeMap<String, Vec<Value>> {
     let mut results: BTreeMap<String, Vec<Value>> = BTreeMap::new();
     for record in seen(&world.config.workflow_results_topic) {
         results.entry(record.key).or_default().push(serde_json::from_str(&record.value).unwrap());
@@ -56,7 +56,7 @@ fn results(world: &World) -> BTreeMap<String, Vec<Value>> {
     results
 }
 
-async fn until_answered(world: &World, ids: &[String]) {
+pub(crate) async fn until_answered(world: &World, ids: &[String]) {
     until("every event has a result", || {
         let results = results(world);
         ids.iter().all(|id| results.contains_key(id))
@@ -64,7 +64,7 @@ async fn until_answered(world: &World, ids: &[String]) {
     .await;
 }
 
-async fn started(environment: &Environment) -> Weir {
+pub(crate) async fn started(environment: &Environment) -> Weir {
     let mut weir = environment.start();
     weir.ready().await;
     weir

@@ -389,7 +389,7 @@ async fn run_event(row: &Value, replies: Vec<Reply>) -> Option<Outcome> {
         timestamp_ms: None,
         key: None,
         value: Some(value.into()),
-        headers: Vec::new(),
+        deadline: None,
     };
     let limits = Limits { result_max: 1 << 20, dead_letter_max: 1 << 20, journal_max: 1 << 20 };
     let press = Arc::new(Press::new("events".into(), tokio::sync::watch::channel(limits).1));
@@ -411,7 +411,8 @@ async fn run_event(row: &Value, replies: Vec<Reply>) -> Option<Outcome> {
     let recorder = Recorder::new(requests, config.durability);
     let graph = agents_graph(Arc::new(client(&env, &url).unwrap())).unwrap();
     let runner = Runner::new(graph, config, "model".into(), recorder, (press, Metrics::default()));
-    let job = Job { event: Arc::new(event), timestamp_ms: None };
+    let job =
+        Job { event: Arc::new(event), timestamp_ms: None, expiry: None, ledger: runner.ledger() };
     for number in 1.. {
         let attempt = Attempt {
             position,

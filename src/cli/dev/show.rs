@@ -121,7 +121,7 @@ impl Show {
         let Some(sample) = self.samples.pop_front() else { return Ok(false) };
         self.screen.published(sample.id, sample.about);
         self.begin(sample.id);
-        self.outside.publish(&self.events, None, sample.event.as_bytes()).await?;
+        self.outside.publish(&self.events, None, sample.event.as_bytes(), &[]).await?;
         self.awaited = Some(Awaited { result: true, letter: sample.fails, sample });
         Ok(true)
     }

@@ -23,7 +23,7 @@ fn the_samples_are_events_but_for_the_one_that_is_to_be_refused() {
                 timestamp_ms: None,
                 key: None,
                 value: Some(sample.event.clone().into()),
-                headers: Vec::new(),
+                deadline: None,
             };
             let defaults = || Defaults::of("workflow-events", &record);
             decode(record.value.as_deref(), defaults).map_err(|invalid| invalid.ids.event_id)

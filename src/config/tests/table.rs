@@ -94,7 +94,7 @@ fn every_bound_of_the_table_is_allowed_and_one_past_it_is_not() {
         let (inside, outside) = match row.kind {
             Kind::Count(min, max) => (
                 vec![min.to_string(), max.to_string()],
-                vec![(min - 1).to_string(), (max + 1).to_string()],
+                vec![(i128::from(min) - 1).to_string(), (max + 1).to_string()],
             ),
             Kind::Number(min, max) => (
                 vec![min.to_string(), max.to_string()],

@@ -102,23 +102,27 @@ impl<P: Publisher> Driver<P> {
             if !self.machine.receive(record.position, size) {
                 continue;
             }
-            let work = self.decode(&record, wall);
+            let work = self.decode(&record, now, wall);
             ignored += u64::from(matches!(&work, Work::Publish(records) if records.is_empty()));
             let publish_at = now + self.too_young(record.timestamp_ms, wall);
+            let deadline = work.job().and_then(|job| Some(job.expiry?.at));
             let Record { position, key, .. } = record;
-            self.machine.admit(Arrival { position, key, size, publish_at, work }, now);
+            self.machine.admit(Arrival { position, key, size, publish_at, deadline, work }, now);
             failpoint::reach(Point::ReceiveTracked);
         }
         self.parts.metrics.ignored(ignored);
     }
 
-    fn decode(&self, record: &Record, wall: Timestamp) -> Work<Job> {
+    fn decode(&mut self, record: &Record, now: Instant, wall: Timestamp) -> Work<Job> {
         let defaults = || Defaults::of(self.parts.press.topic(), record);
         match event::decode(record.value.as_deref(), defaults) {
             Ok(event) => match event.event_type {
-                EventType::Triggered => {
-                    Work::Run(Job { event: Arc::new(event), timestamp_ms: record.timestamp_ms })
-                }
+                EventType::Triggered => Work::Run(Job {
+                    event: Arc::new(event),
+                    timestamp_ms: record.timestamp_ms,
+                    expiry: self.expiry(record, now, wall),
+                    ledger: self.parts.runner.ledger(),
+                }),
                 EventType::Completed | EventType::Failed | EventType::Result => {
                     Work::Publish(Vec::new())
                 }

@@ -23,6 +23,7 @@ use crate::workflow::{Finished, Job, Press, Request, Runner};
 use super::machine::{Action, Machine, Settings};
 
 mod commits;
+mod expiry;
 mod intake;
 mod runs;
 
@@ -32,7 +33,7 @@ const IDLE_TURN: Duration = Duration::from_secs(2);
 /// How many finished runs, effects or batches of records one turn takes before it acts.
 const TURN_MAX: usize = 1024;
 
-/// How many runs one turn starts before it looks at what else has happened.
+/// How many runs one turn starts, or sheds, before it looks at what else has happened.
 const STARTS_MAX: usize = 256;
 
 /// Beyond the grace, how long a drain waits for its last transaction.
@@ -57,6 +58,8 @@ pub struct Parts<P> {
     pub settings: Settings,
     /// How young a result may be when it is published, counted from its event's record timestamp.
     pub result_min_age: Duration,
+    /// How old an event may become before it is worked on no more; zero for any age.
+    pub event_ttl: Duration,
     /// How long running work may go on once partitions are revoked.
     pub revoke_grace: Duration,
     /// How long running work may go on once the process drains.
@@ -102,6 +105,8 @@ pub struct Driver<P> {
     draining_until: Option<Instant>,
     end: Option<Result<End, sink::Error>>,
     figures_at: Instant,
+    /// Whether it was told that a deadline can't be read.
+    unreadable_told: bool,
 }
 
 impl<P: Publisher> Driver<P> {
@@ -126,6 +131,7 @@ impl<P: Publisher> Driver<P> {
             draining_until: None,
             end: None,
             figures_at: Instant::now(),
+            unreadable_told: false,
         }
     }
 
@@ -154,10 +160,10 @@ impl<P: Publisher> Driver<P> {
                 Action::Start(start) => {
                     self.start(start, now);
                     starts += 1;
-                    if starts == STARTS_MAX {
-                        self.more = true;
-                        break;
-                    }
+                }
+                Action::Shed { position, job, attempts } => {
+                    self.shed(position, &job, attempts);
+                    starts += 1;
                 }
                 Action::Commit(batch) => self.commit(batch, now),
                 Action::Recorded(ticket) => self.recorded(ticket),
@@ -170,6 +176,10 @@ impl<P: Publisher> Driver<P> {
                 Action::Cancel(position) => self.cancel(position),
                 Action::Revoked(partitions) => self.acknowledge(&partitions),
                 Action::Drained => self.end = Some(Ok(End::Drained)),
+            }
+            if starts == STARTS_MAX {
+                self.more = true;
+                break;
             }
         }
         if self.draining_until.is_some_and(|until| until <= now) {

@@ -56,6 +56,8 @@ pub struct Arrival<J> {
     pub size: usize,
     /// Its result is published no sooner than this.
     pub publish_at: Instant,
+    /// It is not attempted from here on.
+    pub deadline: Option<Instant>,
     /// What to do with it.
     pub work: Work<J>,
 }
@@ -101,6 +103,15 @@ pub enum Ended {
 pub enum Action<J> {
     /// Run this attempt; it gives a permit back by [`Machine::ended`] or [`Machine::cancelled`].
     Start(Start<J>),
+    /// This event is too late for its next attempt: print that, and end it by [`Machine::shed`].
+    Shed {
+        /// The event.
+        position: Position,
+        /// Its job.
+        job: J,
+        /// How often it was attempted.
+        attempts: u32,
+    },
     /// Commit this transaction; its outcome comes back by [`Machine::applied`] or [`Machine::aborted`].
     Commit(Batch),
     /// The effect of this ticket is committed: let its run go on.
@@ -169,6 +180,7 @@ struct Event<J> {
     lane: Option<Lane>,
     size: usize,
     publish_at: Instant,
+    deadline: Option<Instant>,
     attempt: u32,
     effects: Effects,
     stage: Stage,
@@ -209,6 +221,17 @@ pub struct Machine<J> {
     outbox: VecDeque<Action<J>>,
     revocation: Option<Revocation>,
     drain: Option<Drain>,
+}
+
+impl<J> Work<J> {
+    /// Returns the job, where there is one.
+    #[must_use]
+    pub fn job(&self) -> Option<&J> {
+        match self {
+            Self::Run(job) => Some(job),
+            Self::Publish(_) => None,
+        }
+    }
 }
 
 impl<J: Clone> Machine<J> {
@@ -261,7 +284,7 @@ impl<J: Clone> Machine<J> {
         self.outbox
             .pop_front()
             .or_else(|| self.commit(now).map(Action::Commit))
-            .or_else(|| self.start().map(Action::Start))
+            .or_else(|| self.start(now))
             .or_else(|| self.left())
     }
 

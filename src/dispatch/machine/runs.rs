@@ -37,7 +37,7 @@ impl<J: Clone> Machine<J> {
 
     /// Takes an event that [`Machine::receive`] wanted.
     pub fn admit(&mut self, arrival: Arrival<J>, now: Instant) {
-        let Arrival { position, key, size, publish_at, work } = arrival;
+        let Arrival { position, key, size, publish_at, deadline, work } = arrival;
         let lane = self.lanes.of(position.partition, key.as_ref());
         let ordered = self.settings.ordering != Ordering::Unordered;
         let Some(partition) = self.current(position) else { return };
@@ -53,6 +53,7 @@ impl<J: Clone> Machine<J> {
             lane: lane.clone(),
             size,
             publish_at,
+            deadline,
             attempt: 1,
             effects,
             stage: Stage::Queued,
@@ -76,11 +77,20 @@ impl<J: Clone> Machine<J> {
             Ended::Done(records) => self.finish(position, records, now),
             Ended::Retry { after } => {
                 let delay = retry.delay(event.attempt, after, random()).unwrap_or(retry.max);
+                // Its time may be over before: then that is what happens next, not another attempt.
+                let next = event.deadline.map_or(now + delay, |end| end.min(now + delay));
                 event.attempt += 1;
                 event.stage = Stage::BackingOff;
                 self.backing_off += 1;
-                self.schedule(now + delay, position);
+                self.schedule(next, position);
             }
+        }
+    }
+
+    /// Ends an event as [`Action::Shed`] asked.
+    pub fn shed(&mut self, position: Position, records: Vec<Outgoing>, now: Instant) {
+        if self.current(position).is_some() {
+            self.finish(position, records, now);
         }
     }
 
@@ -175,7 +185,9 @@ impl<J: Clone> Machine<J> {
         }
     }
 
-    pub(super) fn start(&mut self) -> Option<Start<J>> {
+    /// Starts what may start. What is too late is told here and not before, so that it keeps its place among those
+    /// that wait for one another.
+    pub(super) fn start(&mut self, now: Instant) -> Option<Action<J>> {
         while self.drain.is_none() && self.running < self.settings.in_flight_max {
             let position = self.ready.pop_front()?;
             if self.is_leaving(position.partition) {
@@ -185,11 +197,15 @@ impl<J: Clone> Machine<J> {
             let Some(partition) = self.current(position) else { continue };
             let Some(event) = partition.events.get_mut(&position.offset) else { continue };
             let Some(job) = event.job.clone() else { continue };
+            if event.deadline.is_some_and(|end| end <= now) {
+                return Some(Action::Shed { position, job, attempts: event.attempt - 1 });
+            }
             event.stage = Stage::Running;
             partition.running += 1;
             let (attempt, effects) = (event.attempt, event.effects.clone());
             self.running += 1;
-            return Some(Start { position, job, attempt, last: attempt >= last, effects });
+            let last = attempt >= last;
+            return Some(Action::Start(Start { position, job, attempt, last, effects }));
         }
         None
     }

@@ -4,6 +4,9 @@ use super::*;
 use crate::journal::Effect;
 use crate::sink::Topic;
 
+#[path = "late_tests.rs"]
+mod late;
+
 const P0: PartitionId = PartitionId(0);
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -13,6 +16,8 @@ struct Bench {
     now: Instant,
     started: Vec<i64>,
     cancelled: Vec<i64>,
+    /// What was too late, and how often it had been attempted.
+    shed: Vec<(i64, u32)>,
     released: usize,
     released_bytes: usize,
     recorded: Vec<u64>,
@@ -40,6 +45,7 @@ fn bench(in_flight_max: usize, ordering: Ordering) -> Bench {
         now: Instant::now(),
         started: Vec::new(),
         cancelled: Vec::new(),
+        shed: Vec::new(),
         released: 0,
         released_bytes: 0,
         recorded: Vec::new(),
@@ -80,11 +86,26 @@ impl Bench {
         key: &'static str,
         age_missing: Duration,
     ) -> &mut Self {
-        let position = at(partition, offset);
+        let publish_at = self.now + age_missing;
+        self.arrive(at(partition, offset), key, publish_at, None)
+    }
+
+    fn send_until(&mut self, offset: i64, key: &'static str, time: Duration) -> &mut Self {
+        let (publish_at, deadline) = (self.now, Some(self.now + time));
+        self.arrive(at(0, offset), key, publish_at, deadline)
+    }
+
+    fn arrive(
+        &mut self,
+        position: Position,
+        key: &'static str,
+        publish_at: Instant,
+        deadline: Option<Instant>,
+    ) -> &mut Self {
         if self.machine.receive(position, 10) {
             let key = Some(Bytes::from_static(key.as_bytes()));
-            let (size, work) = (10, Work::Run(offset));
-            let arrival = Arrival { position, key, size, publish_at: self.now + age_missing, work };
+            let (size, work) = (10, Work::Run(position.offset.0));
+            let arrival = Arrival { position, key, size, publish_at, deadline, work };
             self.machine.admit(arrival, self.now);
         }
         self.turn()
@@ -127,6 +148,10 @@ impl Bench {
         while let Some(action) = self.machine.poll(self.now) {
             match action {
                 Action::Start(start) => self.started.push(start.job),
+                Action::Shed { position, job, attempts } => {
+                    self.shed.push((job, attempts));
+                    self.machine.shed(position, result(&format!("late {job}")), self.now);
+                }
                 Action::Commit(batch) => self.batch = Some(batch),
                 Action::Recorded(ticket) => self.recorded.push(ticket),
                 Action::Release { records, bytes, .. } => {
@@ -409,6 +434,7 @@ fn events_without_work_settle_without_a_permit() {
         key: None,
         size: 10,
         publish_at: bench.now + SECOND,
+        deadline: None,
         work: Work::Publish(Vec::new()),
     };
     bench.machine.admit(arrival, bench.now);

@@ -8,7 +8,7 @@ use crate::record::{Epoch, Offset, PartitionId, Position, Record};
 
 fn record(timestamp_ms: Option<i64>) -> Record {
     let position = Position { partition: PartitionId(3), offset: Offset(17), epoch: Epoch(1) };
-    Record { position, timestamp_ms, key: None, value: None, headers: Vec::new() }
+    Record { position, timestamp_ms, key: None, value: None, deadline: None }
 }
 
 #[test]

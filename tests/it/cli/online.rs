@@ -86,6 +86,10 @@ async fn publish_exits_1_for_a_result_that_is_no_success() {
     let result = &ended.json()[0];
     assert_ne!(result["status"], "success");
     assert!(result["error"].as_str().unwrap().contains("no connection"), "{result}");
+
+    let late = weir(&[&task[..], &["--deadline", "0s"]].concat(), variables).await;
+    assert_eq!(late.code, 1, "{}", late.err);
+    assert!(late.out.contains("its header weir-deadline said"), "{}", late.out);
 }
 
 #[tokio::test(flavor = "multi_thread")]
