@@ -8,9 +8,14 @@ use std::time::Duration;
 
 use serde_json::json;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 use super::model_server::{Abort, Chunk, Recorded, Reply, probe, receive, send};
+
+/// By how much an answer of a slow model takes longer.
+const SLOWER: Duration = Duration::from_secs(3);
 
 /// What ails the model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,8 +24,14 @@ pub(crate) enum Ailment {
     None,
     /// It answers 503.
     Unavailable,
+    /// It answers 500.
+    Broken,
     /// Its stream breaks in the middle.
     Cut,
+    /// It says nothing; whoever waits is cut off when it is well again.
+    Hang,
+    /// Each answer takes 3 s more.
+    Slow,
 }
 
 /// A request for a task's answer.
@@ -28,8 +39,10 @@ pub(crate) enum Ailment {
 pub(crate) struct Asked {
     /// The number of the answer.
     pub(crate) number: u64,
-    /// Whether all of the answer was written to the connection; whoever asked may have died before reading it.
-    pub(crate) is_given: bool,
+    /// When it came.
+    pub(crate) at: Instant,
+    /// When all of the answer was written to the connection; whoever asked may have died before reading it.
+    pub(crate) given: Option<Instant>,
 }
 
 /// The running model; dropped, it stops and its connections break.
@@ -40,8 +53,8 @@ pub(crate) struct CountingModel {
 }
 
 struct Shared {
-    latency_max: Duration,
-    ailment: Mutex<Ailment>,
+    latency: fn(u64) -> Duration,
+    ailment: watch::Sender<Ailment>,
     book: Mutex<Book>,
 }
 
@@ -52,22 +65,19 @@ struct Book {
 }
 
 impl CountingModel {
-    /// Starts a model that takes up to `latency_max` for an answer.
-    pub(crate) async fn start(latency_max: Duration) -> Self {
+    /// Starts a model that takes `latency` for the answer of a number.
+    pub(crate) async fn start(latency: fn(u64) -> Duration) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let url = format!("http://{}", listener.local_addr().expect("a bound port"));
-        let shared = Arc::new(Shared {
-            latency_max,
-            ailment: Mutex::new(Ailment::None),
-            book: Mutex::default(),
-        });
+        let ailment = watch::Sender::new(Ailment::None);
+        let shared = Arc::new(Shared { latency, ailment, book: Mutex::default() });
         let mut tasks = JoinSet::new();
         tasks.spawn(accept(listener, Arc::clone(&shared)));
         Self { url, shared, _tasks: tasks }
     }
 
     pub(crate) fn suffer(&self, ailment: Ailment) {
-        *self.shared.ailment.lock().unwrap() = ailment;
+        self.shared.ailment.send_replace(ailment);
     }
 
     /// Returns all requests by task, in the order of their arrival. What it refused is not among them.
@@ -87,13 +97,19 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>) {
 async fn serve(mut stream: TcpStream, shared: Arc<Shared>) {
     let mut buffer = Vec::new();
     while let Some(request) = receive(&mut stream, &mut buffer).await {
-        let ailment = *shared.ailment.lock().unwrap();
-        let (reply, entry) = match probe(&request) {
-            Some(reply) => (reply, None),
-            None if ailment == Ailment::Unavailable => {
-                (Reply::json(503, r#"{"error":"unwell"}"#), None)
+        let ailment = *shared.ailment.borrow();
+        let (reply, entry) = match (probe(&request), ailment) {
+            (Some(reply), _) => (reply, None),
+            (None, Ailment::Unavailable) => (Reply::json(503, r#"{"error":"unwell"}"#), None),
+            (None, Ailment::Broken) => (Reply::json(500, r#"{"error":"llama runner died"}"#), None),
+            (None, Ailment::Hang) => {
+                shared.ask(&task_of(&request));
+                shared.well_again().await;
+                return;
             }
-            None => shared.answer(&request, ailment),
+            (None, Ailment::None | Ailment::Cut | Ailment::Slow) => {
+                shared.answer(&request, ailment)
+            }
         };
         let sent = send(&mut stream, &reply).await;
         if let (Ok(_), None, Some((task, number))) = (&sent, reply.abort, entry) {
@@ -106,11 +122,16 @@ async fn serve(mut stream: TcpStream, shared: Arc<Shared>) {
 }
 
 impl Shared {
+    async fn well_again(&self) {
+        // Fails only once the model is gone.
+        drop(self.ailment.subscribe().wait_for(|ailment| *ailment != Ailment::Hang).await);
+    }
+
     fn answer(&self, request: &Recorded, ailment: Ailment) -> (Reply, Option<(String, u64)>) {
         let task = task_of(request);
         let number = self.ask(&task);
-        // Spread over the whole range, and different for each answer.
-        let delay = self.latency_max.as_millis() * u128::from(number * 37 % 100) / 99;
+        let more = if ailment == Ailment::Slow { SLOWER } else { Duration::ZERO };
+        let delay = ((self.latency)(number) + more).as_millis();
         let done = json!({
             "model": "m", "response": format!("answer {number} to {task}"),
             "done": true, "done_reason": "stop", "eval_count": 3,
@@ -130,7 +151,8 @@ impl Shared {
         let mut book = self.book.lock().unwrap();
         book.last += 1;
         let number = book.last;
-        book.tasks.entry(task.to_owned()).or_default().push(Asked { number, is_given: false });
+        let asked = Asked { number, at: Instant::now(), given: None };
+        book.tasks.entry(task.to_owned()).or_default().push(asked);
         number
     }
 
@@ -138,7 +160,7 @@ impl Shared {
         let mut book = self.book.lock().unwrap();
         let asked = book.tasks.get_mut(task).into_iter().flatten();
         for asked in asked.filter(|asked| asked.number == number) {
-            asked.is_given = true;
+            asked.given = Some(Instant::now());
         }
     }
 }

@@ -43,8 +43,16 @@ use weir::{
 /// Longer than anything takes that is going to happen.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(40);
 
+tokio::task_local! {
+    /// The broker of a test that has one to itself.
+    pub(crate) static OWN_BROKER: String;
+}
+
 /// The broker's address.
 pub(crate) fn broker() -> String {
+    if let Ok(own) = OWN_BROKER.try_with(Clone::clone) {
+        return own;
+    }
     let address = std::env::var_os("WEIR_TEST_KAFKA");
     address.as_deref().and_then(OsStr::to_str).map(str::to_owned).expect(
         "WEIR_TEST_KAFKA names no broker: run the tests by tests/run, or set it to host:port of one",
@@ -480,15 +488,21 @@ pub(crate) struct Seen {
 
 /// Returns all that a read_committed reader sees in a topic, once no transaction is open on it.
 pub(crate) fn seen(topic: &str) -> Vec<Seen> {
+    try_seen(topic).unwrap_or_else(|unstable| panic!("{unstable}"))
+}
+
+/// Returns all that a read_committed reader sees in a topic; or which partitions are held up by a transaction that
+/// does not end.
+pub(crate) fn try_seen(topic: &str) -> Result<Vec<Seen>, String> {
     read(topic, "read_committed")
 }
 
 /// Returns all that a topic holds, aborted records included.
 pub(crate) fn seen_uncommitted(topic: &str) -> Vec<Seen> {
-    read(topic, "read_uncommitted")
+    read(topic, "read_uncommitted").unwrap_or_else(|unstable| panic!("{unstable}"))
 }
 
-fn read(topic: &str, isolation: &str) -> Vec<Seen> {
+fn read(topic: &str, isolation: &str) -> Result<Vec<Seen>, String> {
     let consumer: BaseConsumer = ClientConfig::new()
         .set("bootstrap.servers", broker())
         .set("group.id", "nobody")
@@ -518,7 +532,9 @@ fn read(topic: &str, isolation: &str) -> Vec<Seen> {
     let mut found = Vec::new();
     let deadline = Instant::now() + PATIENCE;
     while !open.is_empty() {
-        assert!(Instant::now() < deadline, "{topic}: not stable up to {open:?}");
+        if Instant::now() > deadline {
+            return Err(format!("{topic}: not stable up to {open:?}"));
+        }
         match consumer.poll(Duration::from_millis(200)) {
             Some(Ok(message)) => found.push(Seen {
                 partition: message.partition(),
@@ -533,10 +549,12 @@ fn read(topic: &str, isolation: &str) -> Vec<Seen> {
                     }
                 }
             }
+            // A broker of a test's own may be away.
+            Some(Err(KafkaError::Global(_) | KafkaError::MessageConsumption(_))) => {}
             Some(Err(error)) => panic!("{topic}: {error}"),
         }
     }
-    found
+    Ok(found)
 }
 
 /// Waits until `what` holds.

@@ -56,7 +56,10 @@ impl Environment {
         let log = tempfile::NamedTempFile::new().unwrap();
         // One place to write for both: two would write over each other.
         let both = log.reopen().unwrap();
-        let child = Command::new(env!("CARGO_BIN_EXE_weir"))
+        // Another build than the one that cargo has just made: a release's, or a copy that no rebuild replaces.
+        let program = std::env::var_os("WEIR_TEST_BINARY")
+            .unwrap_or_else(|| env!("CARGO_BIN_EXE_weir").into());
+        let child = Command::new(program)
             .arg("run")
             .env_clear()
             .envs(self.0.iter().map(|(name, value)| (name, value)))
