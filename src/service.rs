@@ -22,7 +22,7 @@ use crate::graph::BuildError;
 use crate::kafka::{self, Identity, IdentityError, Member, Reporter};
 use crate::llm::{self, ChatModel, Client, Observation, Reachability};
 use crate::shutdown::Shutdown;
-use crate::sink::{self, Guarantee, KafkaPublisher, Size, Topic, TopicsError};
+use crate::sink::{self, Guarantee, KafkaPublisher, Size, Stability, Topic, TopicsError};
 use crate::source::{self, Source};
 use crate::telemetry::{Health, LlmCall, Metrics};
 use crate::workflow::{Press, Recorder, Runner, Watch, agents_graph};
@@ -148,7 +148,8 @@ impl Service {
         };
         let (requests, requested) = mpsc::channel(REQUESTS_MAX);
         let workflow = &self.config.workflow;
-        let recorder = Recorder::new(requests, workflow.durability);
+        let recorder = Recorder::new(requests, workflow.durability)
+            .of_group(&self.config.kafka.consumer_group_id);
         let runner = Runner::new(
             graph,
             workflow.clone(),
@@ -289,6 +290,14 @@ impl Service {
             Err(sink::Error::Closed) => return Ok(None),
             Err(error) => return Err(error.into()),
         };
+        let stability = Stability {
+            config: config.clone(),
+            identity: identity.clone(),
+            reporter: reporter.clone(),
+            health: self.health.component("transactions"),
+            metrics: self.metrics.clone(),
+        };
+        stability.start(stop.clone());
         let press = Press::new(config.workflow_events_topic.clone(), publisher.limits());
         Ok(Some(Ground { identity, reporter, member, publisher, press: Arc::new(press) }))
     }

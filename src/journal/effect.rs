@@ -16,6 +16,9 @@ use crate::record::Offset;
 /// The version this release writes, and the only one it reads.
 const VERSION: u64 = 1;
 
+/// The header of a record that names the group which wrote it. A record without one was written by an older release.
+pub const GROUP: &str = "weir-group";
+
 /// What a model counted for one effect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Usage {

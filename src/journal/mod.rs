@@ -10,7 +10,7 @@ mod replay;
 mod map;
 mod gaps;
 
-pub use effect::{Effect, Error, Usage};
+pub use effect::{Effect, Error, GROUP, Usage};
 pub use map::{Map, MapError, Scope};
 pub use replay::Effects;
 

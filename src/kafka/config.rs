@@ -205,11 +205,13 @@ impl Config {
     /// without it: `max.poll.interval.ms`.
     ///
     /// A revocation may last the revoke grace and a transaction, twice over when one had just begun, and
-    /// librdkafka takes no value below the session time-out. Never below Kafka's default of 5 minutes.
+    /// librdkafka takes no value below the session time-out. Otherwise one minute, not Kafka's five: weir polls whatever
+    /// its runs do, and so long a group waits for members that its broker remembers after a restart and nobody is any
+    /// more (seen: a lone broker that was killed did not let their sessions end).
     #[must_use]
     pub fn max_poll_interval(&self) -> Duration {
         let revocation = self.revoke_grace.saturating_add(self.transaction_timeout);
-        Duration::from_mins(5).max(self.session_timeout).max(revocation.saturating_mul(2))
+        Duration::from_mins(1).max(self.session_timeout).max(revocation.saturating_mul(2))
     }
 }
 

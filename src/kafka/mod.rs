@@ -37,7 +37,9 @@ pub(crate) use client::{ProducerSizes, producer, watermarks};
 pub(crate) use context::{MemberContext, Plain, Rebalance, give_up};
 pub(crate) use member::{Consuming, position_list};
 pub(crate) use native::{GroupMetadata, Refusal, header, lines, send_offsets};
-pub(crate) use offsets::{Committed, committed, hanging_hint, reader};
+pub(crate) use offsets::{
+    Committed, Pending, committed, hanging_hint, longest_transaction, reader,
+};
 pub(crate) use outside::ask_patiently;
 
 /// Returns the version of librdkafka that is linked in.

@@ -29,8 +29,8 @@ use rdkafka::{
     message::BorrowedMessage,
 };
 
-/// The longest value of a header that is read.
-const HEADER_MAX: usize = 64;
+/// The longest value of a header that is read: no name of a group is as long.
+const HEADER_MAX: usize = 1024;
 
 /// Who this process is in its group at one moment: what the broker checks a commit against.
 #[derive(Debug)]

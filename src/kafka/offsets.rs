@@ -7,10 +7,11 @@ use rdkafka::{
     config::FromClientConfigAndContext,
     consumer::{BaseConsumer, Consumer},
 };
+use tokio::time::Instant;
 
 use crate::record::{Offset, PartitionId};
 
-use super::{Config, Error, Identity, Reporter, client, context::Plain, native};
+use super::{Config, Error, Identity, Kind, Reporter, client, context::Plain, native};
 
 /// What is committed for one partition.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,20 +61,42 @@ pub(crate) fn committed(
     Ok(committed.collect())
 }
 
-/// Returns what to tell the operator when offsets have not settled for longer than any transaction lasts: nothing, as
-/// long as one may still be open.
+/// For how long something has been pending while the brokers did answer.
+#[derive(Debug, Default)]
+pub(crate) struct Pending(Option<Instant>);
+
+impl Pending {
+    /// Notes why an offset could not be told at `now`, and returns for how long a transaction has been the reason. That
+    /// no broker is there is another reason: a transaction may only end once they are back.
+    pub(crate) fn note(&mut self, error: &Error, reporter: &Reporter, now: Instant) -> Duration {
+        let is_pending = matches!(error.kind, Kind::Unstable | Kind::TimedOut);
+        if !is_pending || reporter.is_unreachable() {
+            self.0 = None;
+            return Duration::ZERO;
+        }
+        now.saturating_duration_since(*self.0.get_or_insert(now))
+    }
+}
+
+/// Returns after what time a transaction that has not ended hangs.
 ///
 /// A lone broker that is killed within a commit may, after its restart, end the transaction without writing its markers.
-/// Its records then stay invisible and its offsets pending until somebody ends it by hand.
-pub(crate) fn hanging_hint(waited: Duration, config: &Config) -> String {
+/// Its records then stay invisible and its offsets pending until its producer's next transaction on those partitions
+/// ends it as well, or somebody ends it by hand.
+pub(crate) fn longest_transaction(config: &Config) -> Duration {
     // The coordinator looks every 10 s for transactions that have timed out.
-    let longest = config.transaction_timeout + Duration::from_secs(15);
-    if waited < longest {
+    config.transaction_timeout + Duration::from_secs(15)
+}
+
+/// Returns what to tell the operator when something has been pending for `waited`: nothing, as long as a transaction may
+/// still be open.
+pub(crate) fn hanging_hint(waited: Duration, config: &Config) -> String {
+    if waited < longest_transaction(config) {
         return String::new();
     }
     format!(
         "; no transaction lasts this long ({} s): look for one that hangs with kafka-transactions.sh find-hanging, and \
-         abort it",
+         abort it (docs/operations.md)",
         waited.as_secs() / 10 * 10
     )
 }

@@ -5,6 +5,7 @@
 //! stays the same as long as the trouble does.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -34,6 +35,8 @@ struct Inner {
     servers: String,
     health: Component,
     waiting: Mutex<Waiting>,
+    /// How many times no broker could be reached any more.
+    outages: AtomicU64,
     trouble: Mutex<Option<Trouble>>,
     lines: Mutex<HashMap<String, Instant>>,
 }
@@ -59,6 +62,7 @@ impl Reporter {
             servers: servers.to_owned(),
             health,
             waiting: Mutex::default(),
+            outages: AtomicU64::new(0),
             trouble: Mutex::new(None),
             lines: Mutex::new(HashMap::new()),
         }))
@@ -71,6 +75,16 @@ impl Reporter {
             *lock(&self.0.trouble) = None;
             self.publish(&waiting);
         }
+    }
+
+    /// Says whether no broker can be reached, as far as is known.
+    pub(crate) fn is_unreachable(&self) -> bool {
+        lock(&self.0.waiting).brokers.is_some()
+    }
+
+    /// Returns how many times no broker could be reached any more.
+    pub(crate) fn outages(&self) -> u64 {
+        self.0.outages.load(Ordering::Relaxed)
     }
 
     /// Says what is being waited for; [`ready`](Self::ready) takes it back.
@@ -152,6 +166,9 @@ impl Reporter {
         // One broker of several may go; only when the last one has, nothing can be done any more.
         let down = code == RDKafkaErrorCode::AllBrokersDown || waiting.brokers.is_some();
         if down && rank(kind) > 0 {
+            if waiting.brokers.is_none() {
+                self.0.outages.fetch_add(1, Ordering::Relaxed);
+            }
             waiting.brokers = Some(told.unwrap_or_else(|| unreachable(&self.0.servers, None)));
             self.publish(&waiting);
         }

@@ -7,6 +7,7 @@ use rdkafka::{
     types::RDKafkaConfRes,
 };
 use secrecy::SecretString;
+use tokio::time::{Instant, advance};
 
 use crate::telemetry::Health;
 
@@ -267,4 +268,24 @@ fn nothing_hangs_before_the_longest_transaction_has_ended() {
     assert_eq!(hanging_hint(Duration::from_secs(24), &config), "");
     assert!(hanging_hint(Duration::from_secs(27), &config).contains("(20 s)"));
     assert!(hanging_hint(Duration::from_secs(27), &config).contains("find-hanging"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_pending_is_counted_from_when_the_brokers_answer() {
+    let health = Health::default();
+    let reporter = Reporter::new("kafka:9092", health.component("kafka"));
+    let mut pending = Pending::default();
+    let mut note = |kind| pending.note(&Error::new(kind, "why"), &reporter, Instant::now());
+    let second = Duration::from_secs(1);
+
+    assert_eq!(note(Kind::TimedOut), Duration::ZERO);
+    advance(second).await;
+    assert_eq!(note(Kind::Unstable), second);
+    assert_eq!(note(Kind::Unreachable), Duration::ZERO, "another reason");
+    advance(second).await;
+    assert_eq!(note(Kind::Unstable), Duration::ZERO);
+    advance(second).await;
+    reporter.error(&KafkaError::Global(Code::AllBrokersDown), "1/1 brokers are down");
+    assert_eq!(note(Kind::TimedOut), Duration::ZERO, "no broker is there");
+    assert_eq!(reporter.outages(), 1);
 }

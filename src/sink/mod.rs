@@ -18,6 +18,7 @@ pub(crate) mod memory;
 mod inspect;
 mod outcome;
 mod plain;
+mod stability;
 mod topics;
 mod transaction;
 mod transactional;
@@ -29,6 +30,7 @@ mod tests;
 pub use batch::{Entry, Load, Queue, Settlement, Size};
 pub use error::Error;
 pub use inspect::{Finding, inspect};
+pub use stability::Stability;
 pub use topics::{Topics, TopicsError, prepare};
 pub use transactional::{Guarantee, KafkaPublisher, Setup};
 

@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use rdkafka::consumer::BaseConsumer;
 use tokio::time::Instant;
+use tracing::error;
 
 use crate::{
-    kafka::{self, Error, Plain},
+    kafka::{self, Error, Pending, Plain},
     record::PartitionId,
 };
 
@@ -23,17 +24,21 @@ const ASK_AGAIN: Duration = Duration::from_millis(200);
 /// alone, and a transaction is applied whole. That none is, proves the contrary as far as it matters: a partition whose
 /// next owner has committed since is not ours to act on any more.
 pub(super) fn read_back(writer: &Writer, positions: &[CommitPosition]) -> Option<bool> {
-    let since = Instant::now();
+    let mut pending = Pending::default();
+    let mut alarmed = false;
     let mut reader = None;
     while !writer.abandon.is_cancelled() {
         match ask(writer, &mut reader, positions) {
             Ok(applied) => return Some(applied),
             Err(error) => {
-                let waited = since.elapsed().as_secs();
-                writer.reporter.waiting(format!(
-                    "the outcome of the last transaction can't be read yet: {error}{}",
-                    kafka::hanging_hint(Duration::from_secs(waited), &writer.config)
-                ));
+                let waited = pending.note(&error, &writer.reporter, Instant::now());
+                let hint = kafka::hanging_hint(waited, &writer.config);
+                let reason =
+                    format!("the outcome of the last transaction can't be read yet: {error}{hint}");
+                if !hint.is_empty() && !std::mem::replace(&mut alarmed, true) {
+                    error!(reason, "a transaction hangs");
+                }
+                writer.reporter.waiting(reason);
             }
         }
         writer.pause(ASK_AGAIN);

@@ -140,6 +140,7 @@ impl Assignments {
             open: tickets,
             found: self.found.clone(),
             began: Instant::now(),
+            waits: BTreeMap::new(),
         };
         thread::detach("kafka-recovery", move || job.run());
     }

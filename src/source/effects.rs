@@ -15,15 +15,12 @@ use tracing::warn;
 
 use crate::{
     failpoint::{self, Point},
-    journal::{Effect, Map},
-    kafka::{Error, Plain, lines},
+    journal::{Effect, GROUP, Map},
+    kafka::{Error, Plain, hanging_hint, header, lines, longest_transaction},
     record::{Offset, PartitionId},
 };
 
-use super::{
-    recovery::{Restored, Ticket},
-    status::Status,
-};
+use super::recovery::{Recovering, Restored, Ticket};
 
 /// How long to wait for a record before looking at the positions.
 const POLL: Duration = Duration::from_millis(200);
@@ -91,11 +88,14 @@ impl Stretch {
         is_ahead || self.unsettled.contains(&effect.offset)
     }
 
-    fn take(&mut self, message: &BorrowedMessage<'_>) {
+    fn take(&mut self, message: &BorrowedMessage<'_>, group: &str) {
         self.read += 1;
         failpoint::reach(Point::RecoveryReading);
         match message.payload().map(Effect::decode) {
             Some(Ok(effect)) if self.is_needed(&effect) => {
+                if is_of_another(message, group) {
+                    return;
+                }
                 self.effects.push((Offset(message.offset()), effect));
             }
             // The effect of a run that has ended.
@@ -123,10 +123,10 @@ impl Stretch {
 /// an open transaction it waits until that ends.
 pub(super) fn read(
     reader: &BaseConsumer<Plain>,
-    topic: &str,
     stretches: &mut [Stretch],
-    status: &Status,
+    shared: &Recovering,
 ) -> Result<bool, Error> {
+    let topic = &shared.config.journal_topic;
     let mut ends = BTreeMap::new();
     let mut list = TopicPartitionList::new();
     for stretch in stretches.iter().filter(|stretch| stretch.needs_reading()) {
@@ -140,7 +140,7 @@ pub(super) fn read(
     }
     reader.assign(&list)?;
     drop(list);
-    let outcome = read_to(reader, ends, stretches, status);
+    let outcome = read_to(reader, ends, stretches, shared);
     reader.unassign()?;
     outcome
 }
@@ -149,20 +149,23 @@ fn read_to(
     reader: &BaseConsumer<Plain>,
     mut ends: BTreeMap<PartitionId, Offset>,
     stretches: &mut [Stretch],
-    status: &Status,
+    shared: &Recovering,
 ) -> Result<bool, Error> {
     let mut told = Instant::now();
+    // When a record came last, or the brokers were away.
+    let mut moved = Instant::now();
     while !ends.is_empty() {
         if stretches.iter().all(|stretch| stretch.ticket.cancelled.is_cancelled()) {
             return Ok(false);
         }
         match reader.poll(POLL) {
             Some(Ok(message)) => {
+                moved = Instant::now();
                 let partition = PartitionId(message.partition());
                 let Some(end) = ends.get(&partition).copied() else { continue };
                 if let Some(stretch) = of(stretches, partition).filter(|_| message.offset() < end.0)
                 {
-                    stretch.take(&message);
+                    stretch.take(&message, &shared.config.consumer_group_id);
                 }
                 if message.offset() + 1 >= end.0 {
                     ends.remove(&partition);
@@ -173,16 +176,36 @@ fn read_to(
             Some(Err(KafkaError::Global(_) | KafkaError::MessageConsumption(_))) => {}
             Some(Err(error)) => return Err(Error::from(error).during("read the journal")),
         }
+        if shared.reporter.is_unreachable() {
+            moved = Instant::now();
+        }
         if told.elapsed() >= PROGRESS {
             told = Instant::now();
             for partition in ends.keys() {
                 if let Some(stretch) = of(stretches, *partition) {
-                    status.underway(*partition, stretch.ticket.epoch, stretch.progress());
+                    tell(stretch, moved.elapsed(), shared);
                 }
             }
         }
     }
     Ok(true)
+}
+
+/// Says whether another group wrote a record. One that does not say who wrote it may be ours, of an older release.
+fn is_of_another(message: &BorrowedMessage<'_>, group: &str) -> bool {
+    header(message, GROUP).is_some_and(|writer| *writer != *group.as_bytes())
+}
+
+/// Tells how far a partition is, and what to do when nothing has come for `still`.
+fn tell(stretch: &Stretch, still: Duration, shared: &Recovering) {
+    let Recovering { config, status, .. } = shared;
+    let (partition, epoch) = (stretch.ticket.partition, stretch.ticket.epoch);
+    if still < longest_transaction(config) {
+        status.underway(partition, epoch, stretch.progress());
+    } else {
+        let hint = hanging_hint(still, config);
+        status.hanging(partition, epoch, format!("{}{hint}", stretch.progress()));
+    }
 }
 
 /// Takes out the partitions whose position has passed their end.

@@ -118,7 +118,7 @@ impl Source {
         let (strays, strayed) = mpsc::channel(EVENTS_MAX);
         let (fail, failure) = watch::channel(None);
         let shared = Recovering {
-            status: Arc::new(Status::new(&config.consumer_group_id, group)),
+            status: Arc::new(Status::new(&config.consumer_group_id, group, metrics.clone())),
             config,
             identity,
             reporter,

@@ -6,6 +6,7 @@
 //! records whose offsets it has seen already.
 //! One thread recovers the partitions of one assignment; those that can't be told yet don't hold up the others.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::thread::park_timeout;
 use std::time::Duration;
@@ -20,8 +21,8 @@ use crate::{
     failpoint::{self, Mechanism, Point},
     journal::{Effect, Map, Scope},
     kafka::{
-        self, Committed, Config, Error, ForeignMetadata, Identity, Membership, Plain, Reporter,
-        committed, hanging_hint,
+        self, Committed, Config, Error, ForeignMetadata, Identity, Membership, Pending, Plain,
+        Reporter, committed, hanging_hint, longest_transaction,
     },
     record::{Epoch, Offset, PartitionId},
     telemetry::Metrics,
@@ -93,6 +94,17 @@ pub(super) struct Job {
     pub(super) open: Vec<Ticket>,
     pub(super) found: mpsc::Sender<Found>,
     pub(super) began: Instant,
+    /// Of each partition that can't be told, what was seen of it.
+    pub(super) waits: BTreeMap<PartitionId, Wait>,
+}
+
+/// Why a partition has to wait, and since when: the patience with each reason begins when that reason is seen, which may
+/// be long after the assignment.
+#[derive(Debug, Default)]
+pub(super) struct Wait {
+    pending: Pending,
+    /// Since when its position has been past the log's end.
+    beyond: Option<Instant>,
 }
 
 /// The clients that a recovery asks. Closing them blocks, so they live and die on its thread.
@@ -113,8 +125,8 @@ impl Job {
                 return;
             }
             if let Err(error) = self.round(&mut clients) {
-                for ticket in &self.open {
-                    self.hold(ticket, &error);
+                for ticket in self.open.clone() {
+                    self.hold(&ticket, &error);
                 }
             }
             if !self.open.is_empty() {
@@ -155,8 +167,9 @@ impl Job {
     }
 
     /// Asks for all open partitions; when one of them can't be told yet, for each by itself.
-    fn ask(&self, clients: &Clients) -> Result<Vec<Committed>, Error> {
-        let topic = &self.shared.config.workflow_events_topic;
+    fn ask(&mut self, clients: &Clients) -> Result<Vec<Committed>, Error> {
+        let shared = Arc::clone(&self.shared);
+        let topic = &shared.config.workflow_events_topic;
         let partitions: Vec<_> = self.open.iter().map(|ticket| ticket.partition).collect();
         match committed(&clients.reader, topic, &partitions, QUESTION) {
             Ok(told) => return Ok(told),
@@ -164,10 +177,13 @@ impl Job {
             Err(_) => {}
         }
         let mut told = Vec::new();
-        for ticket in self.open.iter().filter(|ticket| !ticket.cancelled.is_cancelled()) {
+        for ticket in self.open.clone() {
+            if ticket.cancelled.is_cancelled() {
+                continue;
+            }
             match committed(&clients.reader, topic, &[ticket.partition], QUESTION_OF_ONE) {
                 Ok(one) => told.extend(one),
-                Err(error) => self.hold(ticket, &error),
+                Err(error) => self.hold(&ticket, &error),
             }
         }
         Ok(told)
@@ -180,13 +196,16 @@ impl Job {
         ticket: &Ticket,
         (offset, metadata): (Offset, Vec<u8>),
     ) -> Result<Option<Stretch>, Error> {
-        let config = &self.shared.config;
-        let partition = ticket.partition;
+        let shared = Arc::clone(&self.shared);
+        let (config, partition) = (&shared.config, ticket.partition);
         let (low, high) = clients.ends(&config.workflow_events_topic, partition)?;
-        if offset > high {
-            if self.began.elapsed() >= END_SETTLES {
-                self.stop(ticket, beyond(offset, high));
-            }
+        let is_beyond = offset > high;
+        let wait = self.waits.entry(partition).or_default();
+        let stays_beyond = wait.stays_beyond(is_beyond, Instant::now());
+        if stays_beyond {
+            self.stop(ticket, beyond(offset, high));
+        }
+        if is_beyond {
             return Ok(None);
         }
         let start = offset.max(low);
@@ -254,8 +273,7 @@ impl Job {
         if stretches.is_empty() {
             return Ok(());
         }
-        let topic = &self.shared.config.journal_topic;
-        let read = effects::read(&clients.reader, topic, &mut stretches, &self.shared.status)?;
+        let read = effects::read(&clients.reader, &mut stretches, &self.shared)?;
         let done: Vec<_> = stretches.iter().map(|stretch| stretch.ticket.partition).collect();
         self.open.retain(|ticket| !done.contains(&ticket.partition));
         failpoint::reach(Point::RecoveryRead);
@@ -290,14 +308,31 @@ impl Job {
     }
 
     /// Tells why a partition is not recovered yet. It is asked for again.
-    fn hold(&self, ticket: &Ticket, error: &Error) {
-        let waited = self.began.elapsed();
-        if waited < QUESTION * 2 {
+    fn hold(&mut self, ticket: &Ticket, error: &Error) {
+        let Recovering { config, reporter, status, .. } = &*self.shared;
+        let wait = self.waits.entry(ticket.partition).or_default();
+        let waited = wait.pending.note(error, reporter, Instant::now());
+        if self.began.elapsed() < QUESTION * 2 {
             return;
         }
-        let hint = hanging_hint(waited, &self.shared.config);
-        let reason = self.shared.reporter.explain(error.clone()).reason;
-        self.shared.status.held(ticket.partition, ticket.epoch, format!("{reason}{hint}"));
+        let hint = hanging_hint(waited, config);
+        let reason = format!("{}{hint}", reporter.explain(error.clone()).reason);
+        if waited < longest_transaction(config) {
+            status.held(ticket.partition, ticket.epoch, reason);
+        } else {
+            status.hanging(ticket.partition, ticket.epoch, reason);
+        }
+    }
+}
+
+impl Wait {
+    /// Notes whether a position is past the log's end at `now`, and says whether it has been for too long.
+    pub(super) fn stays_beyond(&mut self, is_beyond: bool, now: Instant) -> bool {
+        if !is_beyond {
+            self.beyond = None;
+            return false;
+        }
+        now.saturating_duration_since(*self.beyond.get_or_insert(now)) >= END_SETTLES
     }
 }
 

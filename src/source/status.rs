@@ -7,13 +7,14 @@ use tracing::error;
 
 use crate::{
     record::{Epoch, PartitionId},
-    telemetry::Component,
+    telemetry::{Component, Metrics},
 };
 
 #[derive(Debug)]
 pub(super) struct Status {
     group: String,
     health: Component,
+    metrics: Metrics,
     state: Mutex<State>,
 }
 
@@ -31,11 +32,13 @@ enum Recovering {
     Underway(String),
     /// Something is.
     Held(String),
+    /// It waits for a transaction that nobody is going to end.
+    Hanging(String),
 }
 
 impl Status {
-    pub(super) fn new(group: &str, health: Component) -> Self {
-        let status = Self { group: group.to_owned(), health, state: Mutex::default() };
+    pub(super) fn new(group: &str, health: Component, metrics: Metrics) -> Self {
+        let status = Self { group: group.to_owned(), health, metrics, state: Mutex::default() };
         status.change(|_| {});
         status
     }
@@ -74,15 +77,26 @@ impl Status {
         self.tell(partition, epoch, Recovering::Held(reason));
     }
 
-    fn tell(&self, partition: PartitionId, epoch: Epoch, news: Recovering) {
+    /// Notes that a recovery waits for a transaction that hangs: an operator has to end it.
+    pub(super) fn hanging(&self, partition: PartitionId, epoch: Epoch, reason: String) {
+        if self.tell(partition, epoch, Recovering::Hanging(reason.clone())) {
+            error!(partition = partition.0, reason, "a transaction hangs");
+        }
+    }
+
+    /// Returns whether it is the first time that the recovery hangs.
+    fn tell(&self, partition: PartitionId, epoch: Epoch, news: Recovering) -> bool {
+        let mut begins_to_hang = false;
         self.change(|state| {
             // A recovery may be told of its end later than we are.
             if let Some((current, told)) = state.recovering.get_mut(&partition)
                 && *current == epoch
             {
+                begins_to_hang = news.hangs() && !told.hangs();
                 *told = news;
             }
         });
+        begins_to_hang
     }
 
     /// Notes why a partition is not read at all, until an operator has done something about it.
@@ -104,7 +118,9 @@ impl Status {
 
     fn change(&self, change: impl FnOnce(&mut State)) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = state.hanging();
         change(&mut state);
+        self.metrics.hanging(state.hanging() - before);
         let member = state.member;
         if let Some((partition, reason)) = state.stopped.first_key_value() {
             let more = match state.stopped.len() - 1 {
@@ -126,10 +142,27 @@ impl Status {
     }
 }
 
+impl Recovering {
+    fn hangs(&self) -> bool {
+        match self {
+            Self::Hanging(_) => true,
+            Self::Underway(_) | Self::Held(_) => false,
+        }
+    }
+}
+
 impl State {
+    /// Returns how many recoveries wait for a transaction that hangs.
+    fn hanging(&self) -> i64 {
+        let hanging = self.recovering.values().filter(|(_, recovering)| recovering.hangs());
+        i64::try_from(hanging.count()).unwrap_or(i64::MAX)
+    }
+
     fn held(&self) -> Option<(PartitionId, &str)> {
         self.recovering.iter().find_map(|(partition, (_, recovering))| match recovering {
-            Recovering::Held(reason) => Some((*partition, reason.as_str())),
+            Recovering::Held(reason) | Recovering::Hanging(reason) => {
+                Some((*partition, reason.as_str()))
+            }
             Recovering::Underway(_) => None,
         })
     }
@@ -137,7 +170,7 @@ impl State {
     fn underway(&self) -> Option<(PartitionId, &str)> {
         self.recovering.iter().find_map(|(partition, (_, recovering))| match recovering {
             Recovering::Underway(progress) => Some((*partition, progress.as_str())),
-            Recovering::Held(_) => None,
+            Recovering::Held(_) | Recovering::Hanging(_) => None,
         })
     }
 }

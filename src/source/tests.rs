@@ -1,15 +1,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::timeout;
+use tokio::time::{Instant, advance, timeout};
 
 use crate::{
     journal::Map,
     record::{Epoch, Offset, PartitionId},
-    telemetry::Health,
+    telemetry::{Health, Metrics},
 };
 
 use super::{
+    recovery::Wait,
     status::Status,
     wanted::{Verdict, Wanted},
     window::Budget,
@@ -130,10 +131,49 @@ async fn a_closed_window_has_no_room() {
     assert!(!waiting.unwrap());
 }
 
+#[tokio::test(start_paused = true)]
+async fn patience_with_a_position_past_the_logs_end_begins_when_it_is_seen() {
+    let mut wait = Wait::default();
+    let mut seen = |is_beyond| wait.stays_beyond(is_beyond, Instant::now());
+
+    assert!(!seen(false));
+    advance(Duration::from_secs(60)).await;
+    assert!(!seen(true));
+    advance(Duration::from_secs(4)).await;
+    assert!(!seen(true));
+    assert!(!seen(false), "a leader that was just elected has found its end");
+    advance(Duration::from_secs(4)).await;
+    assert!(!seen(true));
+    advance(Duration::from_secs(5)).await;
+
+    assert!(seen(true));
+}
+
+#[tokio::test]
+async fn a_recovery_that_hangs_is_counted_until_it_is_over() {
+    let (health, metrics) = (Health::default(), Metrics::default());
+    let status = Status::new("workers", health.component("group"), metrics.clone());
+    let counted = |n: u8| metrics.encode().contains(&format!("weir_partitions_held_up {n}\n"));
+    status.member(true);
+    for (partition, epoch) in [(0, 1), (1, 2)] {
+        status.begin(PartitionId(partition), Epoch(epoch));
+        status.hanging(PartitionId(partition), Epoch(epoch), "for 30 s".to_owned());
+    }
+
+    assert!(counted(2));
+    status.hanging(PartitionId(0), Epoch(1), "for 40 s".to_owned());
+    assert!(counted(2));
+    status.underway(PartitionId(0), Epoch(1), "1 of 2 journal records".to_owned());
+    assert!(counted(1));
+    status.forget(PartitionId(1));
+
+    assert!(counted(0));
+}
+
 #[tokio::test]
 async fn the_most_pressing_reason_is_told() {
     let health = Health::default();
-    let status = Status::new("workers", health.component("group"));
+    let status = Status::new("workers", health.component("group"), Metrics::default());
     let told = || health.readyz().reasons();
     let (zero, one) = (PartitionId(0), PartitionId(1));
 
@@ -158,7 +198,7 @@ async fn the_most_pressing_reason_is_told() {
 #[tokio::test]
 async fn a_recovery_that_was_given_up_has_nothing_to_say() {
     let health = Health::default();
-    let status = Status::new("workers", health.component("group"));
+    let status = Status::new("workers", health.component("group"), Metrics::default());
     status.member(true);
     status.begin(PartitionId(0), Epoch(1));
     status.forget(PartitionId(0));

@@ -86,6 +86,7 @@ pub(super) struct Writer {
     pub(super) transactions: Family<Counter, 1>,
     pub(super) duration: Histogram,
     pub(super) records: Histogram,
+    pub(super) hanging: Gauge,
 }
 
 pub(super) struct Journal {
@@ -287,6 +288,11 @@ impl Writer {
                 "weir_transaction_records",
                 BATCH,
                 "Records of a committed transaction: results, dead letters and journal records",
+            ),
+            hanging: table.gauge(
+                "weir_partitions_held_up",
+                "Partitions whose recovery or readers wait for a transaction that nobody is going to end \
+                 (docs/operations.md); anything but 0 needs an operator",
             ),
         }
     }

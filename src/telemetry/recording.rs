@@ -85,6 +85,11 @@ impl Metrics {
         self.0.journal.gone.inc_by(n);
     }
 
+    /// Counts partitions that a transaction which hangs begins to hold up, or ceases to.
+    pub fn hanging(&self, change: i64) {
+        self.0.writer.hanging.inc_by(change);
+    }
+
     /// Counts the recovery of a partition: how much of the journal was read, and how many effects are still needed.
     pub fn recovery(&self, partition: i32, records_read: u64, effects_kept: u64) {
         self.0.journal.recoveries.inc();

@@ -1,5 +1,6 @@
 //! What a run has paid for: taken from the record where it is there, recorded where it is new.
 
+use bytes::Bytes;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use serde_json::value::to_raw_value;
@@ -8,7 +9,7 @@ use uuid::Uuid;
 
 use crate::agents::{AgentState, AgentUpdate};
 use crate::graph::{self, EffectsError};
-use crate::journal::{self, Effect};
+use crate::journal::{self, Effect, GROUP};
 use crate::llm::QueueTime;
 use crate::record::Position;
 use crate::sink::{Outgoing, Topic};
@@ -35,6 +36,8 @@ pub struct Request {
 pub struct Recorder {
     requests: mpsc::Sender<Request>,
     durability: Durability,
+    /// Whose journal it is, as a record's header says; `None` leaves that open.
+    group: Option<Bytes>,
 }
 
 /// The effects of one attempt.
@@ -57,7 +60,13 @@ impl Recorder {
     /// Returns a recorder that hands its requests to the dispatch.
     #[must_use]
     pub fn new(requests: mpsc::Sender<Request>, durability: Durability) -> Self {
-        Self { requests, durability }
+        Self { requests, durability, group: None }
+    }
+
+    /// Lets its records say which group they belong to, for a journal that others write as well.
+    #[must_use]
+    pub fn of_group(self, group: &str) -> Self {
+        Self { group: Some(Bytes::copy_from_slice(group.as_bytes())), ..self }
     }
 
     async fn record(&self, position: Position, effect: Effect) -> Result<(), EffectsError> {
@@ -67,7 +76,7 @@ impl Recorder {
                 partition: Some(position.partition),
                 key: Some(effect.event_id.to_string().into()),
                 value: effect.encode()?,
-                headers: Vec::new(),
+                headers: self.group.iter().map(|it| (GROUP.to_owned(), it.clone())).collect(),
             }),
             Durability::Off => None,
         };

@@ -16,6 +16,12 @@
 //! WEIR_CHAOS_FAULTS=300 WEIR_CHAOS_EVENTS=20000 WEIR_CHAOS_SEED=7 cargo test --test it chaos::short -- --nocapture
 //! ```
 //!
+//! A broker that is away for a minute, stopped and killed, under load:
+//!
+//! ```text
+//! WEIR_CHAOS_AWAY=60 cargo test --test it chaos::a_broker -- --nocapture
+//! ```
+//!
 //! `WEIR_CHAOS_BROKER=own|shared` says otherwise. `WEIR_CHAOS_SET` sets variables of the instances:
 //! `WORKFLOW_ORDERING=key` also checks the order of each key, `KAFKA_GROUP_PROTOCOL=consumer` has the broker assign
 //! the partitions, and these two are controls that must fail:
@@ -273,6 +279,33 @@ async fn short_chaos_loses_nothing_and_repeats_nothing() {
     let seed = plan.seed;
 
     plan.run().await.settle(seed);
+}
+
+/// Away for longer than a transaction may last; `WEIR_CHAOS_AWAY` says for how many seconds.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_broker_that_is_away_ends_nobody_and_costs_nothing() {
+    let away = setting("WEIR_CHAOS_AWAY").map_or(12, |text| text.parse().unwrap());
+    let away = Duration::from_secs(away);
+    let plan = Plan {
+        seed: 1,
+        faults: 4,
+        events: 800,
+        // Each is dealt once: twice in the middle of commits, twice for long.
+        deck: vec![
+            Fault::BrokerStopped(away),
+            Fault::BrokerDown(away),
+            Fault::BrokerPause,
+            Fault::BrokerKill,
+        ],
+        pauses: (2000, 4000),
+        has_own_broker: true,
+        settings: Vec::new(),
+    };
+
+    let report = plan.run().await;
+
+    assert_eq!(report.logs.len(), 1, "it ended");
+    report.settle(1);
 }
 
 /// The control of "asked again": what is not journaled is asked for again, and the audit says so.

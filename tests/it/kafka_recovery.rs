@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use rdkafka::producer::Producer;
 use weir::{
-    journal::Map,
+    journal::{GROUP, Map},
     kafka::{AutoOffsetReset, ForeignMetadata, GroupProtocol},
     record::{Offset, PartitionId},
-    sink::{Commit, Guarantee},
+    sink::{Commit, Guarantee, Outgoing},
     source::{Event, Recovered},
 };
 
@@ -102,6 +102,29 @@ async fn instances_that_start_at_once_agree_on_the_first_position() {
     for instance in [one, two, three] {
         instance.stop().await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn effects_that_another_group_journaled_are_not_ours() {
+    let world = World::new("scopes", 1).await;
+    let mut first = world.start("a").await;
+    first.assigned(1).await;
+    let of = |group: &str, offset| {
+        let header = (GROUP.to_owned(), group.as_bytes().to_vec().into());
+        Outgoing { headers: vec![header], ..effect(0, offset, group) }
+    };
+    let ours = world.config.consumer_group_id.as_str();
+    let unsettled = world.map(0, 0, &map(3, 0, &[0, 1, 2]));
+    let records = vec![of("another", 0), of(ours, 1), effect(0, 2, "an older release")];
+    produce_all(world.events(), 0, ["0", "1", "2"]).await;
+    first.commit(batch(records, &[(0, 0, &unsettled)])).await;
+    first.stop().await;
+
+    let mut next = world.start("a").await;
+    next.assigned(1).await;
+
+    assert_eq!(effects(&next, 0), [(1, 1, ours), (2, 2, "an older release")]);
+    next.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -23,6 +23,7 @@ mod examples;
 mod graph_allocations;
 mod house;
 mod kafka_group;
+mod kafka_hanging;
 mod kafka_recovery;
 mod kafka_start;
 mod kafka_transactions;

@@ -56,6 +56,10 @@ pub(super) enum Fault {
     BrokerKill,
     /// The broker is stopped for 1 to 8 s.
     BrokerPause,
+    /// The broker is stopped for as long.
+    BrokerStopped(Duration),
+    /// The broker is killed, and started again after so long.
+    BrokerDown(Duration),
 }
 
 /// SplitMix64 (Steele, Lea, Flood 2014): a generator that needs no crate and is the same everywhere.
@@ -226,24 +230,10 @@ impl Fleet {
                 self.pass(Duration::from_secs(2)).await;
                 self.model.suffer(Ailment::None);
             }
-            Fault::BrokerKill => {
-                let down = dice.millis(0..=2000);
-                self.without_broker(async |broker: &OwnBroker| {
-                    broker.kill().await;
-                    tokio::time::sleep(down).await;
-                    broker.start_again().await;
-                })
-                .await;
-            }
-            Fault::BrokerPause => {
-                let down = dice.millis(1000..=8000);
-                self.without_broker(async |broker: &OwnBroker| {
-                    broker.pause().await;
-                    tokio::time::sleep(down).await;
-                    broker.resume().await;
-                })
-                .await;
-            }
+            Fault::BrokerKill => self.broker_down(dice.millis(0..=2000)).await,
+            Fault::BrokerDown(span) => self.broker_down(span).await,
+            Fault::BrokerPause => self.broker_stopped(dice.millis(1000..=8000)).await,
+            Fault::BrokerStopped(span) => self.broker_stopped(span).await,
         }
     }
 
@@ -263,6 +253,24 @@ impl Fleet {
                 self.start(place);
             }
         }
+    }
+
+    async fn broker_down(&mut self, span: Duration) {
+        self.without_broker(async |broker: &OwnBroker| {
+            broker.kill().await;
+            tokio::time::sleep(span).await;
+            broker.start_again().await;
+        })
+        .await;
+    }
+
+    async fn broker_stopped(&mut self, span: Duration) {
+        self.without_broker(async |broker: &OwnBroker| {
+            broker.pause().await;
+            tokio::time::sleep(span).await;
+            broker.resume().await;
+        })
+        .await;
     }
 
     async fn without_broker(&mut self, outage: impl AsyncFnOnce(&OwnBroker)) {
