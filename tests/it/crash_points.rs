@@ -127,7 +127,7 @@ where
         });
     }
     while let Some(told) = stories.join_next().await {
-        let (point, Audit { violations, figures }) = told.unwrap();
+        let (point, Audit { violations, figures, .. }) = told.unwrap();
         assert!(violations.is_empty(), "{}: {figures:?} {violations:#?}", point.name());
         assert!(figures.journaled > 0 && figures.dead_letters > 0, "{figures:?}");
     }

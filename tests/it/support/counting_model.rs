@@ -53,7 +53,7 @@ pub(crate) struct CountingModel {
 }
 
 struct Shared {
-    latency: fn(u64) -> Duration,
+    latency: Box<dyn Fn(u64) -> Duration + Send + Sync>,
     ailment: watch::Sender<Ailment>,
     book: Mutex<Book>,
 }
@@ -66,11 +66,15 @@ struct Book {
 
 impl CountingModel {
     /// Starts a model that takes `latency` for the answer of a number.
-    pub(crate) async fn start(latency: fn(u64) -> Duration) -> Self {
+    pub(crate) async fn start<F>(latency: F) -> Self
+    where
+        F: Fn(u64) -> Duration + Send + Sync + 'static,
+    {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let url = format!("http://{}", listener.local_addr().expect("a bound port"));
         let ailment = watch::Sender::new(Ailment::None);
-        let shared = Arc::new(Shared { latency, ailment, book: Mutex::default() });
+        let shared =
+            Arc::new(Shared { latency: Box::new(latency), ailment, book: Mutex::default() });
         let mut tasks = JoinSet::new();
         tasks.spawn(accept(listener, Arc::clone(&shared)));
         Self { url, shared, _tasks: tasks }

@@ -10,7 +10,7 @@ use weir::failpoint::{Mechanism, Point};
 
 use super::counting_model::CountingModel;
 use super::kafka::{PATIENCE, World, produce_all};
-use super::ledger::{Audit, answered, audit};
+use super::ledger::{Audit, Evidence, answered, audit};
 use super::process::{Environment, Weir};
 
 /// One story's world.
@@ -19,6 +19,7 @@ pub(crate) struct Scene {
     pub(crate) model: CountingModel,
     /// What every instance gets.
     pub(crate) environment: Environment,
+    began: Instant,
     ids: BTreeSet<String>,
     logs: Vec<String>,
 }
@@ -29,13 +30,21 @@ impl Scene {
     /// Members are static: who comes back under its name has its partitions at once.
     pub(crate) async fn new(name: &str, partitions: i32, latency_max: Duration) -> Self {
         let world = World::new(name, partitions).await;
-        let model = CountingModel::start(latency_max).await;
+        let model =
+            CountingModel::start(move |number| latency_max * (number as u32 * 37 % 100) / 99).await;
         let environment = Environment::of(&world)
             .set("OLLAMA_BASE_URL", &model.url)
             .set("KAFKA_STATIC_MEMBERSHIP", "true")
             .set("KAFKA_CONSUMER_PROP_HEARTBEAT_INTERVAL_MS", "500")
             .set("SHUTDOWN_GRACE", "5s");
-        Self { world, model, environment, ids: BTreeSet::new(), logs: Vec::new() }
+        Self {
+            world,
+            model,
+            environment,
+            began: Instant::now(),
+            ids: BTreeSet::new(),
+            logs: Vec::new(),
+        }
     }
 
     /// Leaves a mechanism out of every instance, if there is one to leave out.
@@ -88,7 +97,7 @@ impl Scene {
     /// Waits until every event has a result.
     pub(crate) async fn answered(&self, instances: &[Weir]) {
         let deadline = Instant::now() + PATIENCE;
-        while !self.ids.is_subset(&answered(&self.world)) {
+        while !self.ids.is_subset(&answered(&self.world).unwrap()) {
             let logs = || self.logs.iter().cloned().chain(instances.iter().map(Weir::log));
             let late = Instant::now() > deadline;
             assert!(!late, "not answered in time\n{}", logs().collect::<Vec<_>>().join("\n\n"));
@@ -105,7 +114,14 @@ impl Scene {
             assert_eq!(code, Some(0), "{}", weir.log());
             self.logs.push(weir.log());
         }
-        audit(&self.world, &self.model.asked())
+        // Something was going on all the time: only what is in the journal counts as journaled.
+        let evidence = Evidence {
+            asked: self.model.asked(),
+            disturbances: vec![self.began..Instant::now()],
+            is_ordered_by_key: false,
+            is_journaled: true,
+        };
+        audit(&self.world, &evidence)
     }
 }
 
