@@ -12,10 +12,46 @@ pub enum Disposition {
         /// The least time to wait, as the other side asked (`Retry-After`).
         after: Option<Duration>,
     },
+    /// Try again at once: what failed is one of several, and another of them stands ready.
+    Elsewhere,
     /// Trying again can't help: the event ends with a result that says so.
     Reject,
     /// The process itself can't go on.
     Stop,
+}
+
+/// How long the next attempt waits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pause {
+    /// For the back-off, and no shorter than the other side asked.
+    BackOff {
+        /// The least time to wait.
+        after: Option<Duration>,
+    },
+    /// Not at all: the attempt moves to where nothing has failed.
+    None,
+}
+
+impl Pause {
+    /// Returns the time that the other side asked for.
+    #[must_use]
+    pub fn after(self) -> Option<Duration> {
+        match self {
+            Self::BackOff { after } => after,
+            Self::None => None,
+        }
+    }
+}
+
+impl Disposition {
+    /// Returns whether trying again may help.
+    #[must_use]
+    pub fn is_retry(self) -> bool {
+        match self {
+            Self::Retry { .. } | Self::Elsewhere => true,
+            Self::Reject | Self::Stop => false,
+        }
+    }
 }
 
 /// Exponential back-off with full jitter, bounded in time and in number.

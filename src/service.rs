@@ -20,7 +20,7 @@ use crate::dispatch::machine::Settings;
 use crate::dispatch::{DeliveryGuarantee, Driver, End, Parts};
 use crate::graph::BuildError;
 use crate::kafka::{self, Identity, IdentityError, Member, Reporter};
-use crate::llm::{self, ChatModel, Client, Observation, Reachability};
+use crate::llm::{self, BreakerState, ChatModel, Client, Observation, Reachability};
 use crate::shutdown::Shutdown;
 use crate::sink::{self, Guarantee, KafkaPublisher, Size, Stability, Topic, TopicsError};
 use crate::source::{self, Source};
@@ -242,11 +242,27 @@ impl Service {
         }
         let metrics = self.metrics.clone();
         let client = Client::new(&self.config.llm, Arc::new(move |seen| observe(&metrics, seen)))?;
-        self.metrics.llm_model(client.provider().as_str(), client.model());
-        info!(endpoint = %client.endpoint(), model = %client.model(), "asking this model");
-        tracker.spawn(client.watch(ended.clone(), move |state| match state {
-            Reachability::Ready => component.ready(),
-            Reachability::Waiting(reason) => component.waiting(reason),
+        for view in client.endpoints() {
+            self.metrics.llm_model(view.provider().as_str(), view.model());
+            info!(endpoint = %view.endpoint(), model = %view.model(), "may ask this model");
+        }
+        let mut missing = None;
+        tracker.spawn(client.watch(ended.clone(), move |state| {
+            let now_missing = match state {
+                Reachability::Ready | Reachability::Waiting(_) => None,
+                Reachability::Partly(ref reason) => Some(reason.clone()),
+            };
+            if now_missing != missing {
+                match &now_missing {
+                    Some(reason) => warn!(reason, "some endpoints do not answer"),
+                    None => info!("no endpoint is missing among those that answer"),
+                }
+                missing = now_missing;
+            }
+            match state {
+                Reachability::Ready | Reachability::Partly(_) => component.ready(),
+                Reachability::Waiting(reason) => component.waiting(reason),
+            }
         }));
         Ok(Arc::new(client))
     }
@@ -358,9 +374,17 @@ fn keep(results: admin::Results) -> Published {
 fn observe(metrics: &Metrics, seen: &Observation<'_>) {
     match seen {
         Observation::Admitted(wait) => metrics.llm_permit_wait(*wait),
-        Observation::Began => metrics.llm_in_flight(1),
+        Observation::Began(endpoint) => metrics.llm_in_flight(endpoint, 1),
+        Observation::Breaker { endpoint, model, state } => {
+            let state = match state {
+                BreakerState::Closed => 0,
+                BreakerState::HalfOpen => 1,
+                BreakerState::Open => 2,
+            };
+            metrics.llm_breaker(endpoint, model, state);
+        }
         Observation::Ended(report) => {
-            metrics.llm_in_flight(-1);
+            metrics.llm_in_flight(report.endpoint, -1);
             let usage = report.usage.unwrap_or_default();
             metrics.llm_call(&LlmCall {
                 provider: report.provider,

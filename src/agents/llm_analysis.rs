@@ -30,13 +30,17 @@ impl LlmAnalysis {
     async fn ask(&self, state: &AgentState) -> Result<AgentUpdate, AgentError> {
         let input = input_block(state);
         let prompt = format!("{ROLE}\n\n{input}\n\n{CLOSING}");
-        let request = Request { system: None, prompt: &prompt, queue: &state.queue_time };
+        let request =
+            Request { system: None, prompt: &prompt, model: None, queue: &state.queue_time };
         let answer = self.model.ask(request).await?;
-        let metadata = json!({
+        let mut metadata = json!({
             "model": &*answer.model,
             "input_length": input.chars().count(),
             "output_length": answer.text.chars().count(),
         });
+        if let (Some(asked), Some(metadata)) = (&answer.instead_of, metadata.as_object_mut()) {
+            metadata.insert("instead_of".to_owned(), (**asked).into());
+        }
         let update = finding(&answer.text, "completed", metadata);
         Ok(AgentUpdate { usage: answer.usage, ..update })
     }

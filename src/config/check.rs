@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::load::Values;
 use super::problem::Findings;
 use super::{Config, table};
+use crate::llm::BaseUrl;
 
 /// Above this a crashed instance stalls the readers of the results for too long to be meant.
 const TRANSACTION_LONG: Duration = Duration::from_secs(60);
@@ -24,6 +25,7 @@ pub(super) fn all(config: &Config, values: &Values, findings: &mut Findings) {
     rules.work();
     rules.servers_of_the_model();
     rules.deadlines_of_the_model();
+    rules.rests_of_the_model();
 }
 
 struct Rules<'a> {
@@ -228,24 +230,41 @@ impl Rules<'_> {
             ("OLLAMA_BASE_URL", &ollama.base_url, "OLLAMA_API_KEY"),
             ("OPENAI_BASE_URL", &openai.base_url, "OPENAI_API_KEY"),
         ];
-        for (name, url, key) in servers {
+        for (name, urls, key) in servers {
             let has_key = self.values.contains_key(key);
-            let has_login = url.login().is_some();
-            if has_key && has_login {
+            if has_key && urls.iter().all(|url| url.login().is_some()) {
                 let reason = format!("is set, and {name} holds credentials too");
                 self.refuse(&[key, name], reason, "remove one: a request carries one of them");
             }
-            if url.is_open() && (has_key || has_login) {
+            if urls.iter().any(|url| url.is_open() && (has_key || url.login().is_some())) {
                 let message = "sends its credentials readable over the network; https does not";
                 self.findings.warn(name, message);
             }
         }
-        let base = ollama.base_url.as_str();
-        if base.ends_with("/api") || base.ends_with("/v1") {
+        let mut bases = ollama.base_url.iter().map(BaseUrl::as_str);
+        if bases.any(|base| base.ends_with("/api") || base.ends_with("/v1")) {
             self.findings.warn(
                 "OLLAMA_BASE_URL",
                 "ends in the API's own path, which weir appends itself; leave it out",
             );
+        }
+    }
+
+    fn rests_of_the_model(&mut self) {
+        let llm = &self.config.llm;
+        let (rest, max) = (llm.breaker_rest, llm.breaker_rest_max);
+        if rest > max {
+            let reason = format!(
+                "makes LLM_BREAKER_REST ({}) longer than LLM_BREAKER_REST_MAX ({})",
+                humantime::format_duration(rest),
+                humantime::format_duration(max),
+            );
+            let names = ["LLM_BREAKER_REST", "LLM_BREAKER_REST_MAX"];
+            self.refuse(&names, reason, "keep the first rest at or below the longest");
+        }
+        if llm.fallback_provider == Some(llm.provider) {
+            let message = "has no effect: it is the provider that is asked anyway";
+            self.findings.warn("LLM_FALLBACK_PROVIDER", message);
         }
     }
 

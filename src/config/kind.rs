@@ -38,8 +38,8 @@ pub(super) enum Kind {
     Choice(&'static [&'static str]),
     /// One of these words, in any case.
     ChoiceAnyCase(&'static [&'static str]),
-    /// The base URL of an HTTP server; may hold credentials.
-    Url,
+    /// The base URLs of HTTP servers, separated by commas; may hold credentials.
+    Urls,
     /// An IP address and a port, or `off`.
     Address,
     /// A level, or directives as in `Filter`.
@@ -58,7 +58,7 @@ impl Kind {
             Self::Text | Self::Path | Self::Secret if text.contains(char::is_control) => {
                 Err("contains a control character".to_owned())
             }
-            Self::Text | Self::Path | Self::Secret | Self::Url | Self::Address | Self::Filter => {
+            Self::Text | Self::Path | Self::Secret | Self::Urls | Self::Address | Self::Filter => {
                 Ok(text.to_owned())
             }
             Self::Name => name(text),
@@ -114,7 +114,10 @@ impl Kind {
             Self::Size(min, max) => format!("a size from {min} to {max}, such as 1MiB"),
             Self::Choice(words) => format!("one of {}", words.join(", ")),
             Self::ChoiceAnyCase(words) => format!("one of {}, in any case", words.join(", ")),
-            Self::Url => "a URL such as http://host:11434 or https://host/path".to_owned(),
+            Self::Urls => {
+                "a URL such as http://host:11434 or https://host/path, or several separated by commas"
+                    .to_owned()
+            },
             Self::Address => "an IP address and a port such as 0.0.0.0:8080, or off".to_owned(),
             Self::Level | Self::Filter => {
                 "off, error, warn, info, debug, trace, or directives such as info,weir::llm=debug"
@@ -137,7 +140,7 @@ impl Kind {
             Self::Seconds(..) => "seconds or duration",
             Self::Size(..) => "size",
             Self::Choice(_) | Self::ChoiceAnyCase(_) => "word",
-            Self::Url => "URL",
+            Self::Urls => "URLs",
             Self::Address => "IP:port, `off`",
             Self::Level | Self::Filter => "log filter",
         }
@@ -160,7 +163,7 @@ impl Kind {
             | Self::Secret
             | Self::Switch
             | Self::Ignored
-            | Self::Url
+            | Self::Urls
             | Self::Address
             | Self::Level
             | Self::Filter => String::new(),

@@ -310,14 +310,31 @@ fn shown(variable: &Variable, text: &str) -> String {
     if variable.kind == Kind::Secret {
         return REDACTED.to_owned();
     }
-    match text.rsplit_once('@') {
-        // Also where no URL belongs, as somebody may have put one there.
-        Some((before, host)) if variable.kind == Kind::Url || before.contains("://") => {
-            let scheme = before.split_once("://").map(|(scheme, _)| format!("{scheme}://"));
-            cut(&format!("{}{REDACTED}@{host}", scheme.unwrap_or_default()))
-        }
-        Some(_) | None => cut(text),
+    // Also where no URL belongs, as somebody may have put one there.
+    if text.contains('@') && (variable.kind == Kind::Urls || text.contains("://")) {
+        cut(&without_credentials(text))
+    } else {
+        cut(text)
     }
+}
+
+/// Returns URLs that are separated by commas without what stands before each `@`.
+fn without_credentials(text: &str) -> String {
+    let mut shown = String::new();
+    for entry in text.split(',') {
+        let Some((before, host)) = entry.rsplit_once('@') else {
+            let comma = if shown.is_empty() { "" } else { "," };
+            shown = format!("{shown}{comma}{entry}");
+            continue;
+        };
+        shown = match before.split_once("://") {
+            Some((scheme, _)) if shown.is_empty() => format!("{scheme}://{REDACTED}@{host}"),
+            Some((scheme, _)) => format!("{shown},{scheme}://{REDACTED}@{host}"),
+            // What stands before may be the beginning of a password with a comma in it.
+            None => format!("{REDACTED}@{host}"),
+        };
+    }
+    shown
 }
 
 fn cut(text: &str) -> String {

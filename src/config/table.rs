@@ -223,6 +223,9 @@ const LLM: &[Variable] = variables! {
     LLM_CONNECT_TIMEOUT = "5s", Kind::Duration("100ms", "1m");
     /// How long the first byte of an answer may take; loading a model and reading a long prompt are silent.
     LLM_FIRST_BYTE_TIMEOUT = "2m", Kind::Duration("1s", "1h");
+    /// How long all calls of a model that the endpoint says is loaded may be silent, before its runner counts
+    /// as frozen; a second more per 200 bytes of the longest prompt.
+    LLM_RESIDENT_FIRST_BYTE_TIMEOUT = "20s", Kind::Duration("1s", "1h");
     /// How long a begun answer may fall silent.
     LLM_IDLE_TIMEOUT = "60s", Kind::Duration("1s", "1h");
     /// How long a call may take in all; the rest of `WORKFLOW_EXECUTION_TIMEOUT` may end it earlier.
@@ -231,32 +234,46 @@ const LLM: &[Variable] = variables! {
     LLM_MAX_ANSWER = "1MiB", Kind::Size("1KiB", "64MiB");
     /// The longest line of a stream taken, or body where nothing is streamed.
     LLM_MAX_LINE = "8MiB", Kind::Size("4KiB", "256MiB");
-    /// How long calls wait at start for an endpoint that has not answered yet; then they fail like any others.
+    /// How long calls wait where no endpoint can be asked, at start or because all rest; then they fail like
+    /// any others.
     LLM_START_TIMEOUT = "30s", Kind::Duration("1s", "1h");
+    /// After how many faults of its own in a row an endpoint rests from a model.
+    LLM_BREAKER_FAULTS = "3", Kind::Count(1, 1000);
+    /// How long an endpoint rests at first, before one call tries it; it doubles with each that fails.
+    LLM_BREAKER_REST = "1s", Kind::Duration("100ms", "10m");
+    /// The longest rest.
+    LLM_BREAKER_REST_MAX = "4s", Kind::Duration("100ms", "10m");
+    /// How long calls of a model that is at no endpoint wait at most while the models there have work.
+    LLM_SWAP_PATIENCE = "30s", Kind::Duration("1s", "1h");
+    /// Who is asked, with its own model, where no endpoint of `LLM_PROVIDER` can be.
+    LLM_FALLBACK_PROVIDER = "", Kind::ChoiceAnyCase(&["ollama", "openai"]);
 };
 
 const OLLAMA: &[Variable] = variables! {
-    /// Where Ollama is; scheme and port may be left out, a path is kept, credentials are sent as basic
-    /// authentication.
-    OLLAMA_BASE_URL = "http://localhost:11434", Kind::Url;
+    /// Where Ollama is, one URL or several separated by commas; scheme and port may be left out, a path is
+    /// kept. `https://user:password@host` is sent as basic authentication, `https://:token@host` as a bearer
+    /// token, to that endpoint alone.
+    OLLAMA_BASE_URL = "http://localhost:11434", Kind::Urls;
     /// The word `true` makes `http://ollama:11434` the default of `OLLAMA_BASE_URL`.
     DOCKER_ENV = "", Kind::Text;
     /// The model, as `ollama list` names it.
     OLLAMA_MODEL = "llama3.2:latest", Kind::Text;
-    /// Sent as a bearer token.
+    /// The model that is asked where no endpoint can be asked for the other.
+    OLLAMA_FALLBACK_MODEL = "", Kind::Text;
+    /// Sent as a bearer token to every endpoint without credentials of its own.
     OLLAMA_API_KEY = "", Kind::Secret;
     /// How freely the model chooses its words; 0 takes always the likeliest.
     OLLAMA_TEMPERATURE = "0.7", Kind::Number(0.0, 2.0);
-    /// The most calls at once; Ollama itself queues without a bound.
+    /// The most calls at once of one model at one endpoint; Ollama itself queues without a bound.
     OLLAMA_MAX_CONCURRENCY = "32", Kind::Count(1, 10_000);
 };
 
 const OPENAI: &[Variable] = variables! {
-    /// Where the server is, with its version path.
-    OPENAI_BASE_URL = "https://api.openai.com/v1", Kind::Url;
+    /// Where the server is, with its version path; one URL or several separated by commas.
+    OPENAI_BASE_URL = "https://api.openai.com/v1", Kind::Urls;
     /// Another name for `OPENAI_BASE_URL`, which wins.
-    OPENAI_API_BASE = "", Kind::Url;
-    /// Sent as a bearer token.
+    OPENAI_API_BASE = "", Kind::Urls;
+    /// Sent as a bearer token to every endpoint without credentials of its own.
     OPENAI_API_KEY = "", Kind::Secret;
     /// The model.
     OPENAI_MODEL = "gpt-4o-mini", Kind::Text;

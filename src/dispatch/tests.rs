@@ -53,12 +53,17 @@ impl ChatModel for Model {
             tokio::time::sleep(Duration::from_millis(self.latency_ms.load(Atomic::Relaxed))).await;
             if task.contains("always fails") || (task.contains("fails once") && count == 1) {
                 let fault = LlmFault::Unreachable { reason: "refused".into() };
-                return Err(llm::Error { endpoint: "http://model".into(), fault });
+                return Err(llm::Error {
+                    endpoint: "http://model".into(),
+                    fault,
+                    elsewhere: false,
+                });
             }
             let (text, model) = (format!("answer to {task}"), "m".into());
             Ok(Answer {
                 text,
                 model,
+                instead_of: None,
                 usage: None,
                 done_reason: DoneReason::Stop,
                 timings: Timings::default(),

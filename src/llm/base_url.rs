@@ -6,7 +6,6 @@ use std::net::IpAddr;
 
 use reqwest::Url;
 use secrecy::SecretString;
-use serde::{Deserialize, Deserializer, de};
 
 /// Where a server's API begins: a URL without a trailing slash, a query or credentials.
 #[derive(Debug, Clone)]
@@ -16,12 +15,12 @@ pub struct BaseUrl {
     login: Option<Login>,
 }
 
-/// Credentials that stood in a URL, for basic authentication.
+/// Credentials that stood in a URL: for basic authentication, or, without a user, a bearer token.
 #[derive(Debug, Clone)]
 pub struct Login {
-    /// The user name; may be empty.
+    /// The user name; empty where the password is a bearer token.
     pub user: String,
-    /// The password; may be empty.
+    /// The password or the token; may be empty.
     pub password: SecretString,
 }
 
@@ -83,9 +82,6 @@ impl BaseUrl {
             "https" => true,
             _ => return Err("has a scheme other than http and https".to_owned()),
         };
-        if host.contains(',') {
-            return Err("names several hosts, and weir takes one".to_owned());
-        }
         if url.port() == Some(0) {
             return Err("has port 0, which reaches nobody".to_owned());
         }
@@ -120,11 +116,10 @@ impl Login {
     }
 }
 
-/// Reads `OLLAMA_BASE_URL`: the scheme may be missing.
-pub(super) fn ollama<'de, D: Deserializer<'de>>(input: D) -> Result<BaseUrl, D::Error> {
-    let text = String::deserialize(input)?;
+/// Reads an entry of `OLLAMA_BASE_URL`: the scheme may be missing.
+pub(super) fn ollama(text: &str) -> Result<BaseUrl, String> {
     if text.contains("://") {
-        return BaseUrl::parse(&text).map_err(de::Error::custom);
+        return BaseUrl::parse(text);
     }
     // As the original's client: without a scheme the port is Ollama's, not HTTP's.
     let end = text.find(['/', '?', '#']).unwrap_or(text.len());
@@ -132,16 +127,15 @@ pub(super) fn ollama<'de, D: Deserializer<'de>>(input: D) -> Result<BaseUrl, D::
     let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
     let after_brackets = host.rsplit_once(']').map_or(host, |(_, rest)| rest);
     let port = if after_brackets.contains(':') { "" } else { ":11434" };
-    BaseUrl::parse(&format!("http://{authority}{port}{path}")).map_err(de::Error::custom)
+    BaseUrl::parse(&format!("http://{authority}{port}{path}"))
 }
 
-/// Reads `OPENAI_BASE_URL`, which has a scheme.
-pub(super) fn openai<'de, D: Deserializer<'de>>(input: D) -> Result<BaseUrl, D::Error> {
-    let text = String::deserialize(input)?;
+/// Reads an entry of `OPENAI_BASE_URL`, which has a scheme.
+pub(super) fn openai(text: &str) -> Result<BaseUrl, String> {
     if !text.contains("://") {
-        return Err(de::Error::custom("has no scheme"));
+        return Err("has no scheme".to_owned());
     }
-    BaseUrl::parse(&text).map_err(de::Error::custom)
+    BaseUrl::parse(text)
 }
 
 /// Returns whether a host is this machine by its name or number.

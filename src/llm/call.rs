@@ -16,6 +16,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use super::config::Config;
 use super::error::{Fault, Phase};
+use super::pool::Pulse;
 use super::reader::{Charset, Draft, Reader};
 use super::refusal::{self, Refusal};
 
@@ -96,7 +97,8 @@ impl Clock {
             Phase::Connect => (connect, self.begun),
             Phase::FirstByte => (first_byte, self.begun),
             Phase::Idle => (idle, Instant::now()),
-            Phase::Total => (total, self.begun),
+            // Whoever listens to a silent endpoint keeps the last two.
+            Phase::Total | Phase::Frozen | Phase::Unresponsive => (total, self.begun),
         };
         let (phase, limit, deadline) = if from + limit <= self.begun + total {
             (phase, limit, from + limit)
@@ -122,6 +124,7 @@ pub(super) async fn exchange(
     request: reqwest::Request,
     mut reader: Reader,
     deadlines: Deadlines,
+    pulse: &Pulse,
 ) -> Result<Exchange, Fault> {
     let clock = Clock::start(deadlines);
     let mut response = clock.send(http, request).await?;
@@ -141,6 +144,7 @@ pub(super) async fn exchange(
             clock.chunk(phase, &mut response).await?
         };
         let Some(bytes) = chunk else { break };
+        pulse.speak();
         first_byte.get_or_insert_with(|| clock.begun.elapsed());
         reader.push(&charset.decode(&bytes))?;
     }

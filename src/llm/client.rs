@@ -1,85 +1,63 @@
-//! The client of one endpoint and its model: permits, gate, and one call at a time.
+//! The client of all endpoints: picks who answers, and makes one call at a time.
 
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use reqwest::header::{
-    ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue,
-};
-use reqwest::{Method, redirect};
-use tokio::sync::{Semaphore, SemaphorePermit};
+use reqwest::Method;
+use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderValue};
 use tokio::time::Instant;
 
 use super::call::{self, Deadlines, Exchange};
 use super::config::{Config, Provider};
-use super::endpoint::Endpoint;
+use super::door::Door;
 use super::error::{Error, Fault};
-use super::gate::Gate;
-use super::model::{Answer, ChatModel, Request, Timings, Usage};
-use super::queue::QueueTime;
+use super::model::{Answer, ChatModel, Request, Timings};
+use super::observe::{Call, Observation, Observer, Running};
+use super::pool::{Blame, Permit, Pool, Turned};
 use super::reader::{Bounds, Reader};
 use super::{ollama, openai};
 
-/// How many redirects are followed, all on the same origin.
-const REDIRECTS_MAX: usize = 3;
-
-/// How long a connection may lie idle in the pool: shorter than the idle time-outs of common gateways, so that they
-/// rarely close one just when it is taken.
-const POOL_IDLE: Duration = Duration::from_secs(50);
-
-/// How often the kernel asks a silent server whether it still lives; also keeps NAT from forgetting the connection.
-const KEEPALIVE: Duration = Duration::from_secs(30);
-
-/// Is told what calls do. Called in the middle of a call: it must not block.
-pub type Observer = Arc<dyn Fn(&Observation<'_>) + Send + Sync>;
-
-/// What a call does.
-#[derive(Debug, Clone, Copy)]
-pub enum Observation<'a> {
-    /// It got its turn after this time in line.
-    Admitted(Duration),
-    /// It is about to be sent.
-    Began,
-    /// It ended, one way or another; comes exactly once after each `Began`.
-    Ended(CallReport<'a>),
-}
-
-/// How a call ended.
-#[derive(Debug, Clone, Copy)]
-pub struct CallReport<'a> {
-    /// `ollama` or `openai`.
-    pub provider: &'static str,
-    /// The model that was asked.
-    pub model: &'a str,
-    /// `ok`, the class of the error, or `cancelled` when it was dropped.
-    pub outcome: &'static str,
-    /// From the request to the end.
-    pub total: Duration,
-    /// From the request to the first byte of an answer that became complete.
-    pub first_byte: Option<Duration>,
-    /// The tokens, where the server counted them.
-    pub usage: Option<Usage>,
-}
-
-/// A model behind an HTTP endpoint. Cheap to clone; clones share permits and connections.
+/// Models behind HTTP endpoints. Cheap to clone; clones share permits and connections.
 #[derive(Clone)]
-pub struct Client(Arc<Inner>);
+pub struct Client {
+    shared: Arc<Shared>,
+    view: View,
+}
 
-struct Inner {
-    http: reqwest::Client,
-    endpoint: Endpoint,
-    provider: Provider,
-    model: Arc<str>,
+struct Shared {
+    main: Desk,
+    /// Another provider, for when the main one can't be asked.
+    also: Option<Desk>,
     temperature: f64,
     deadlines: Deadlines,
     bounds: Bounds,
-    permits: Semaphore,
-    gate: Gate,
+    /// When calls are let through at start though nothing has answered.
+    opens: Instant,
     observer: Observer,
 }
 
+/// A provider, and what is asked there.
+pub(super) struct Desk {
+    pub(super) pool: Pool,
+    model: Arc<str>,
+    fallback: Option<Arc<str>>,
+}
+
+/// The endpoint that a handle looks at.
+#[derive(Clone)]
+struct View {
+    door: Arc<Door>,
+    provider: Provider,
+    model: Arc<str>,
+}
+
+/// Who answers.
+struct Who<'a> {
+    desk: &'a Desk,
+    model: Arc<str>,
+}
 /// Why a client can't be made.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SetupError {
@@ -100,133 +78,242 @@ pub enum SetupError {
 }
 
 impl Client {
-    /// Makes the client of the configured endpoint. Connects to nothing.
+    /// Makes the client of the configured endpoints. Connects to nothing.
     ///
     /// # Errors
-    /// When the key is no header, or TLS can't be set up for an `https` endpoint.
+    /// When a key is no header, or TLS can't be set up for an `https` endpoint.
     pub fn new(config: &Config, observer: Observer) -> Result<Self, SetupError> {
-        let (base, key, model) = match config.provider {
-            Provider::Ollama => {
-                (&config.ollama.base_url, &config.ollama.api_key, &config.ollama.model)
-            }
-            Provider::OpenAi => {
-                (&config.openai.base_url, &config.openai.api_key, &config.openai.model)
-            }
-        };
-        let endpoint = Endpoint::new(base, key.as_ref())?;
-        let permits = config.ollama.max_concurrency.clamp(1, Semaphore::MAX_PERMITS);
-        Ok(Self(Arc::new(Inner {
-            http: http(&endpoint, config, permits)?,
-            endpoint,
-            provider: config.provider,
-            model: model.as_str().into(),
+        let also = config.fallback_provider.filter(|provider| *provider != config.provider);
+        let main = Desk::new(config.provider, config, &observer)?;
+        let also = also.map(|provider| Desk::new(provider, config, &observer)).transpose()?;
+        let view = main.views().next().ok_or_else(|| SetupError::Http {
+            endpoint: "".into(),
+            reason: "no endpoint".to_owned(),
+        })?;
+        let shared = Shared {
+            main,
+            also,
             temperature: config.ollama.temperature,
             deadlines: Deadlines::of(config),
             bounds: Bounds {
                 answer: bytes(config.max_answer.as_u64()),
                 line: bytes(config.max_line.as_u64()),
             },
-            permits: Semaphore::new(permits),
-            gate: Gate::new(config.start_timeout),
+            opens: Instant::now() + config.start_timeout,
             observer,
-        })))
+        };
+        Ok(Self { view, shared: Arc::new(shared) })
     }
 
     /// Returns who is asked.
     #[must_use]
     pub fn provider(&self) -> Provider {
-        self.0.provider
+        self.view.provider
     }
 
-    /// Returns the base URL, without credentials.
+    /// Returns the base URL of the endpoint that this handle looks at, the first one unless it came from
+    /// [`endpoints`](Self::endpoints); without credentials.
     #[must_use]
     pub fn endpoint(&self) -> &Arc<str> {
-        self.0.endpoint.label()
+        self.view.door.label()
     }
 
     /// Returns the model that is asked.
     #[must_use]
     pub fn model(&self) -> &Arc<str> {
-        &self.0.model
+        &self.view.model
+    }
+
+    /// Returns a handle for each endpoint, those of the fallback provider last. What they say of themselves is said
+    /// of that endpoint; calls go wherever the pool sends them.
+    #[must_use]
+    pub fn endpoints(&self) -> Vec<Self> {
+        let views = self.desks().flat_map(Desk::views);
+        views.map(|view| Self { view, shared: Arc::clone(&self.shared) }).collect()
+    }
+
+    pub(super) fn desks(&self) -> impl Iterator<Item = &Desk> {
+        std::iter::once(&self.shared.main).chain(&self.shared.also)
+    }
+
+    /// Returns when calls are let through at start though nothing has answered.
+    pub(super) fn opens(&self) -> Instant {
+        self.shared.opens
     }
 
     pub(super) fn http(&self) -> &reqwest::Client {
-        &self.0.http
-    }
-
-    pub(super) fn gate(&self) -> &Gate {
-        &self.0.gate
+        self.view.door.http()
     }
 
     pub(super) fn deadlines(&self) -> Deadlines {
-        self.0.deadlines
+        self.shared.deadlines
     }
 
     pub(super) fn request(&self, method: Method, path: &str) -> reqwest::Request {
-        reqwest::Request::new(method, self.0.endpoint.url(path))
+        self.view.door.request(method, path)
     }
 
     pub(super) fn fail(&self, fault: Fault) -> Error {
-        self.0.endpoint.fail(fault)
+        self.view.door.fail(fault)
     }
 
+    /// Makes a call. One that cost nothing, since nothing was sent or the endpoint does not serve the model, is made
+    /// elsewhere at once where somebody stands ready; any other is the caller's to repeat.
     async fn call(&self, request: Request<'_>) -> Result<Answer, Error> {
-        let (_permit, queued) = self.admit(request.queue).await;
-        (self.0.observer)(&Observation::Admitted(queued));
-        let mut running = Running::begin(&self.0);
-        let exchanged = self.exchange(&request).await;
-        running.end(exchanged.as_ref());
-        let Exchange { draft, first_byte, total } = exchanged.map_err(|fault| self.fail(fault))?;
-        Ok(Answer {
-            text: draft.text,
-            model: Arc::clone(&self.0.model),
-            usage: draft.usage,
-            done_reason: draft.done_reason,
-            timings: Timings { queued, first_byte, total, server: draft.server },
+        let shared = &self.shared;
+        let wanted = request.model.map_or_else(|| Arc::clone(&shared.main.model), Arc::from);
+        let mut queued = Duration::ZERO;
+        let mut moves: usize = 2 + self.desks().map(|desk| desk.pool.doors().len()).sum::<usize>();
+        loop {
+            let (who, stays) = self.who(&wanted);
+            let (arrived, pool) = (Instant::now(), &who.desk.pool);
+            let stays = stays || moves == 0;
+            let prompt = request.prompt.len();
+            let entered = pool.enter(&who.model, stays, prompt, request.queue).await;
+            queued += arrived.elapsed();
+            let permit = match entered {
+                Ok(permit) => permit,
+                Err(Turned::Away) if moves > 0 => {
+                    moves -= 1;
+                    continue;
+                }
+                Err(turned) => return Err(self.turned(turned)),
+            };
+            (shared.observer)(&Observation::Admitted(queued));
+            // On the heap, so that a call in line is small.
+            let made = Box::pin(self.make(&request, &who, permit)).await;
+            match made {
+                Ok(Exchange { draft, first_byte, total }) => {
+                    return Ok(Answer {
+                        text: draft.text,
+                        instead_of: (who.model != wanted).then_some(wanted),
+                        model: who.model,
+                        usage: draft.usage,
+                        done_reason: draft.done_reason,
+                        timings: Timings { queued, first_byte, total, server: draft.server },
+                    });
+                }
+                Err(error) if error.elsewhere && moves > 0 && Blame::of(&error.fault).is_free() => {
+                    moves -= 1;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Returns who answers for a model: it itself, or what stands in for it while nobody can be asked for it; and
+    /// whether there is nobody else.
+    fn who(&self, wanted: &Arc<str>) -> (Who<'_>, bool) {
+        let Shared { main, also, .. } = &*self.shared;
+        let main_one = |model: &Arc<str>| Who { desk: main, model: Arc::clone(model) };
+        if main.fallback.is_none() && also.is_none() {
+            return (main_one(wanted), true);
+        }
+        let fallback = main.fallback.iter().filter(|model| *model != wanted).map(main_one);
+        let spare = also.iter().map(|desk| Who { desk, model: Arc::clone(&desk.model) });
+        let mut all = std::iter::once(main_one(wanted)).chain(fallback).chain(spare);
+        match all.find(|who| who.desk.pool.serves(&who.model)) {
+            Some(who) => (who, false),
+            None => (main_one(wanted), true),
+        }
+    }
+
+    /// Makes one call with a permit, and says whether another may be made elsewhere if it fails.
+    async fn make(
+        &self,
+        request: &Request<'_>,
+        who: &Who<'_>,
+        permit: Permit<'_>,
+    ) -> Result<Exchange, Error> {
+        let door = Arc::clone(permit.door());
+        let (provider, model) = (who.desk.pool.provider, &*who.model);
+        let call = Call { endpoint: door.name(), provider, model };
+        let mut running = Running::begin(&self.shared.observer, call);
+        let ended = tokio::select! {
+            // The answer first: when it has come, silence before it no longer matters.
+            biased;
+            exchanged = self.exchange(request, who, &permit) => exchanged,
+            fault = permit.listen(&who.model) => Err(fault),
+        };
+        running.end(ended.as_ref());
+        let load = ended.as_ref().ok().map(|exchange| exchange.draft.server.load);
+        let is_ready = permit.end(ended.as_ref().err(), load.filter(|load| !load.is_zero()));
+        ended.map_err(|fault| {
+            let elsewhere = is_ready || self.has_stand_in(&who.model);
+            Error { elsewhere, ..door.fail(fault) }
         })
     }
 
-    /// Waits for a permit, in the order of arrival, and then for the gate: whoever waits there holds a permit, so
-    /// the order stays. Returns the permit and the time that this took.
-    async fn admit(&self, queue: &QueueTime) -> (Option<SemaphorePermit<'_>>, Duration) {
-        let Inner { permits, gate, .. } = &*self.0;
-        // A free permit means that nobody waits: the semaphore gives a returned one to the first in line.
-        if let Ok(permit) = permits.try_acquire()
-            && !gate.is_shut()
-        {
-            return (Some(permit), Duration::ZERO);
-        }
-        let arrived = Instant::now();
-        let _waiting = queue.wait();
-        // Never closed, so there is always a permit in the end.
-        let permit = permits.acquire().await.ok();
-        if gate.is_shut() {
-            gate.pass().await;
-        }
-        (permit, arrived.elapsed())
+    /// Returns whether another model is asked now in this one's place.
+    fn has_stand_in(&self, model: &Arc<str>) -> bool {
+        let (who, is_last) = self.who(model);
+        !is_last && (who.model != *model || !std::ptr::eq(who.desk, &raw const self.shared.main))
     }
 
-    async fn exchange(&self, request: &Request<'_>) -> Result<Exchange, Fault> {
-        let Inner { http, provider, model, temperature, bounds, deadlines, .. } = &*self.0;
-        let (path, body, reader, accept) = match provider {
+    fn turned(&self, turned: Turned) -> Error {
+        match turned {
+            Turned::Failed(door, fault) => door.fail(fault),
+            Turned::Away => {
+                self.fail(Fault::Unreachable { reason: "every endpoint rests".to_owned() })
+            }
+            Turned::TooManyModels => self.fail(Fault::InvalidRequest {
+                status: 0,
+                message: "more models than one process asks".to_owned(),
+            }),
+        }
+    }
+
+    async fn exchange(
+        &self,
+        request: &Request<'_>,
+        who: &Who<'_>,
+        permit: &Permit<'_>,
+    ) -> Result<Exchange, Fault> {
+        let Shared { temperature, bounds, deadlines, .. } = &*self.shared;
+        let (path, body, reader, accept) = match who.desk.pool.provider {
             Provider::Ollama => (
                 ollama::GENERATE,
-                ollama::body(model, *temperature, request),
+                ollama::body(&who.model, *temperature, request),
                 Reader::Ollama(ollama::Reader::new(*bounds)),
                 "application/json",
             ),
             Provider::OpenAi => (
                 openai::COMPLETIONS,
-                openai::body(model, *temperature, request),
+                openai::body(&who.model, *temperature, request),
                 Reader::OpenAi(openai::Reader::new(*bounds)),
                 "text/event-stream, application/json",
             ),
         };
-        let mut post = self.request(Method::POST, path);
+        let door = permit.door();
+        let mut post = door.request(Method::POST, path);
         post.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         post.headers_mut().insert(ACCEPT, HeaderValue::from_static(accept));
         *post.body_mut() = Some(body.into());
-        call::exchange(http, post, reader, *deadlines).await
+        call::exchange(door.http(), post, reader, *deadlines, permit.pulse()).await
+    }
+}
+
+impl Desk {
+    fn new(provider: Provider, config: &Config, observer: &Observer) -> Result<Self, SetupError> {
+        let (ollama, openai) = (&config.ollama, &config.openai);
+        let (urls, key, model, fallback) = match provider {
+            Provider::Ollama => {
+                (&ollama.base_url, &ollama.api_key, &ollama.model, ollama.fallback_model.as_deref())
+            }
+            Provider::OpenAi => (&openai.base_url, &openai.api_key, &openai.model, None),
+        };
+        let doors = urls.iter().map(|url| Door::new(url, key.as_ref(), config));
+        let doors = doors.collect::<Result<Vec<_>, _>>()?;
+        let pool = Pool::new(provider, doors, config, Arc::clone(observer));
+        Ok(Self { pool, model: model.as_str().into(), fallback: fallback.map(Arc::from) })
+    }
+
+    fn views(&self) -> impl Iterator<Item = View> {
+        self.pool.doors().map(|door| View {
+            door: Arc::clone(door),
+            provider: self.pool.provider,
+            model: Arc::clone(&self.model),
+        })
     }
 }
 
@@ -245,96 +332,6 @@ impl fmt::Debug for Client {
     }
 }
 
-/// Makes the one HTTP client.
-fn http(
-    endpoint: &Endpoint,
-    config: &Config,
-    connections: usize,
-) -> Result<reqwest::Client, SetupError> {
-    // It is an error to install it twice, and no harm: another client of this process was first.
-    drop(rustls::crypto::ring::default_provider().install_default());
-    let mut headers = HeaderMap::new();
-    // A compressed stream reaches us when the compressor's buffer is full, not when the model speaks.
-    headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-    if let Some(credentials) = endpoint.credentials() {
-        headers.insert(AUTHORIZATION, credentials.clone());
-    }
-    let mut builder = reqwest::Client::builder()
-        .user_agent(concat!("weir/", env!("CARGO_PKG_VERSION")))
-        .default_headers(headers)
-        .http1_only()
-        .tcp_nodelay(true)
-        .tcp_keepalive(KEEPALIVE)
-        .connect_timeout(config.connect_timeout)
-        .pool_max_idle_per_host(connections)
-        .pool_idle_timeout(POOL_IDLE)
-        .redirect(redirect::Policy::custom(follow));
-    if endpoint.is_loopback() {
-        builder = builder.no_proxy();
-    }
-    if !endpoint.is_secure() {
-        // A host without CA certificates can still speak plain HTTP; redirects never leave the origin.
-        builder = builder.tls_certs_only([]);
-    }
-    builder.build().map_err(|error| SetupError::Http {
-        endpoint: Arc::clone(endpoint.label()),
-        reason: call::root(&error),
-    })
-}
-
-/// Follows a redirect that stays at the endpoint; any other is handed back as the reply it is.
-fn follow(attempt: redirect::Attempt<'_>) -> redirect::Action {
-    let from = attempt.previous().first().map(reqwest::Url::origin);
-    if attempt.previous().len() <= REDIRECTS_MAX && from == Some(attempt.url().origin()) {
-        attempt.follow()
-    } else {
-        attempt.stop()
-    }
-}
-
 fn bytes(limit: u64) -> usize {
     usize::try_from(limit).unwrap_or(usize::MAX)
-}
-
-/// A call between `Began` and `Ended`; dropped on the way, it was cancelled.
-struct Running<'a> {
-    inner: &'a Inner,
-    begun: Instant,
-    ended: bool,
-}
-
-impl<'a> Running<'a> {
-    fn begin(inner: &'a Inner) -> Self {
-        (inner.observer)(&Observation::Began);
-        Self { inner, begun: Instant::now(), ended: false }
-    }
-
-    fn end(&mut self, outcome: Result<&Exchange, &Fault>) {
-        match outcome {
-            Ok(exchange) => self.report("ok", Some(exchange.first_byte), exchange.draft.usage),
-            Err(fault) => self.report(fault.class(), None, None),
-        }
-    }
-
-    fn report(
-        &mut self,
-        outcome: &'static str,
-        first_byte: Option<Duration>,
-        usage: Option<Usage>,
-    ) {
-        self.ended = true;
-        let provider = self.inner.provider.as_str();
-        let model = &*self.inner.model;
-        let total = self.begun.elapsed();
-        let report = CallReport { provider, model, outcome, total, first_byte, usage };
-        (self.inner.observer)(&Observation::Ended(report));
-    }
-}
-
-impl Drop for Running<'_> {
-    fn drop(&mut self) {
-        if !self.ended {
-            self.report("cancelled", None, None);
-        }
-    }
 }

@@ -8,7 +8,8 @@ use bytesize::ByteSize;
 use secrecy::SecretString;
 use serde::Deserialize;
 
-use super::base_url::{self, BaseUrl};
+use super::base_url::BaseUrl;
+use super::base_urls::{self, BaseUrls};
 
 /// The model and the limits of a call to it.
 #[derive(Debug, Clone, Deserialize)]
@@ -30,6 +31,14 @@ pub struct Config {
     /// below that time every cold call fails.
     #[serde(with = "humantime_serde")]
     pub first_byte_timeout: Duration,
+    /// How long every call of a model at an endpoint may be silent while the endpoint says that the model is
+    /// loaded: then its runner is frozen. Default `20s`, from 1 s to 1 h; a second more for each 200 bytes of
+    /// the longest prompt that is waited for.
+    ///
+    /// Too short for a server that others keep busy, healthy calls are cut while they stand in its queue; too
+    /// long, and a frozen runner holds its calls up for as long.
+    #[serde(with = "humantime_serde")]
+    pub resident_first_byte_timeout: Duration,
     /// How long a begun answer may fall silent. Default `60s`, from 1 s to 1 h. A frozen runner is found
     /// by nothing else; a slow machine needs seconds per token.
     #[serde(with = "humantime_serde")]
@@ -44,11 +53,30 @@ pub struct Config {
     /// The longest line of a stream, or whole body where nothing is streamed. Default `8MiB`, from 4 KiB
     /// to 256 MiB. It bounds what a broken proxy can make weir hold.
     pub max_line: ByteSize,
-    /// How long calls wait at start, from the process's own, for an endpoint that has not answered yet.
-    /// Default `30s`, from 1 s to 1 h. The time does not count against a run's limit; after it calls fail
-    /// and are retried like any others.
+    /// How long calls wait where nothing can answer them: at start, from the process's own, for an endpoint that
+    /// has not answered yet; later for one of the endpoints that all rest. Default `30s`, from 1 s to 1 h. The
+    /// time does not count against a run's limit; after it calls fail and are retried like any others.
     #[serde(with = "humantime_serde")]
     pub start_timeout: Duration,
+    /// After how many faults of its own in a row an endpoint rests from a model. Default `3`, from 1 to 1,000.
+    ///
+    /// One is rash: a single broken connection takes an endpoint out. Many let as many calls fail first.
+    pub breaker_faults: u32,
+    /// How long an endpoint rests at first, before one call tries it again; doubled by each that fails. Default
+    /// `1s`, from 100 ms to 10 min.
+    #[serde(with = "humantime_serde")]
+    pub breaker_rest: Duration,
+    /// The longest rest. Default `4s`, from 100 ms to 10 min; not below `LLM_BREAKER_REST`. After an endpoint has
+    /// recovered it is unused for as long; each trial before costs a run an attempt.
+    #[serde(with = "humantime_serde")]
+    pub breaker_rest_max: Duration,
+    /// How long a call waits at most for an endpoint to change to its model while the endpoint's other model
+    /// has work. Default `30s`, from 1 s to 1 h. Short, and endpoints load models instead of answering; long, and
+    /// the rarer model waits.
+    #[serde(with = "humantime_serde")]
+    pub swap_patience: Duration,
+    /// Who is asked where no endpoint of `LLM_PROVIDER` can serve. Default none. Its model is its own.
+    pub fallback_provider: Option<Provider>,
     /// Ollama (`OLLAMA_*`).
     #[serde(skip)]
     pub ollama: Ollama,
@@ -83,21 +111,26 @@ impl Provider {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default)]
 pub struct Ollama {
-    /// Where it is. Default `http://localhost:11434`, or `http://ollama:11434` where `DOCKER_ENV` is
-    /// `true`.
+    /// Where it is: one URL, or several separated by commas, at most 64. Default `http://localhost:11434`, or
+    /// `http://ollama:11434` where `DOCKER_ENV` is `true`.
     ///
-    /// Without a scheme it is `http`, and then without a port 11434; a path is kept. Unlike the
-    /// original, what is no URL is refused.
-    #[serde(deserialize_with = "base_url::ollama")]
-    pub base_url: BaseUrl,
+    /// Without a scheme it is `http`, and then without a port 11434; a path is kept. Credentials are the
+    /// endpoint's own: `https://user:password@host`, or `https://:token@host` for a bearer token. A comma in
+    /// them is written `%2C`. Unlike the original, what is no URL is refused.
+    #[serde(deserialize_with = "base_urls::ollama")]
+    pub base_url: BaseUrls,
     /// The model, as `ollama list` names it. Default `llama3.2:latest`.
     pub model: String,
-    /// Sent as a bearer token, for a server behind a proxy that asks for one. Default none.
+    /// The model that is asked where no endpoint can serve the other: all of them rest, or none has it. Default
+    /// none. Its answers name it.
+    pub fallback_model: Option<String>,
+    /// Sent as a bearer token to every endpoint without credentials of its own, for servers behind a proxy
+    /// that asks for one. Default none.
     pub api_key: Option<SecretString>,
     /// How freely the model chooses its words. Default `0.7`, as the original; from 0, always the
     /// likeliest, to 2, hardly readable.
     pub temperature: f64,
-    /// The most calls at once. Default `32`, from 1 to 10,000.
+    /// The most calls at once of one model at one endpoint. Default `32`, from 1 to 10,000.
     ///
     /// Ollama queues without a bound and says nothing while it does, so weir holds the line. Below
     /// `OLLAMA_NUM_PARALLEL` of the server its slots stay empty; far above it calls run into
@@ -109,10 +142,12 @@ pub struct Ollama {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default)]
 pub struct OpenAi {
-    /// Where it is, with its version path. Default `https://api.openai.com/v1`.
-    #[serde(deserialize_with = "base_url::openai")]
-    pub base_url: BaseUrl,
-    /// Sent as a bearer token. Default none, which a local server takes.
+    /// Where it is, with its version path: one URL, or several separated by commas. Default
+    /// `https://api.openai.com/v1`.
+    #[serde(deserialize_with = "base_urls::openai")]
+    pub base_url: BaseUrls,
+    /// Sent as a bearer token to every endpoint without credentials of its own. Default none, which a local
+    /// server takes.
     pub api_key: Option<SecretString>,
     /// The model. Default `gpt-4o-mini`, as the original.
     pub model: String,
@@ -124,11 +159,17 @@ impl Default for Config {
             provider: Provider::Ollama,
             connect_timeout: Duration::from_secs(5),
             first_byte_timeout: Duration::from_mins(2),
+            resident_first_byte_timeout: Duration::from_secs(20),
             idle_timeout: Duration::from_secs(60),
             total_timeout: Duration::from_mins(10),
             max_answer: ByteSize::mib(1),
             max_line: ByteSize::mib(8),
             start_timeout: Duration::from_secs(30),
+            breaker_faults: 3,
+            breaker_rest: Duration::from_secs(1),
+            breaker_rest_max: Duration::from_secs(4),
+            swap_patience: Duration::from_secs(30),
+            fallback_provider: None,
             ollama: Ollama::default(),
             openai: OpenAi::default(),
         }
@@ -138,7 +179,8 @@ impl Default for Config {
 impl Default for Ollama {
     fn default() -> Self {
         Self {
-            base_url: BaseUrl::default_of_ollama(),
+            base_url: BaseUrl::default_of_ollama().into(),
+            fallback_model: None,
             model: "llama3.2:latest".to_owned(),
             api_key: None,
             temperature: 0.7,
@@ -150,7 +192,7 @@ impl Default for Ollama {
 impl Default for OpenAi {
     fn default() -> Self {
         Self {
-            base_url: BaseUrl::default_of_openai(),
+            base_url: BaseUrl::default_of_openai().into(),
             api_key: None,
             model: "gpt-4o-mini".to_owned(),
         }

@@ -41,6 +41,11 @@ impl Endpoint {
             reason: error.to_string(),
         })?;
         let (credentials, secrets) = match (base.login(), key) {
+            // Basic authentication without a user is of no use to anybody, so that form is free for a token.
+            (Some(login), _) if login.user.is_empty() => {
+                let header = format!("Bearer {}", login.password.expose_secret());
+                (Some(header), vec![login.password.clone()])
+            }
             (Some(login), _) => {
                 let pair = format!("{}:{}", login.user, login.password.expose_secret());
                 let encoded = BASE64_STANDARD.encode(pair);
@@ -64,6 +69,13 @@ impl Endpoint {
     /// Returns the base URL as it may be shown.
     pub(super) fn label(&self) -> &Arc<str> {
         &self.label
+    }
+
+    /// Returns what tells it from other endpoints in a figure's label: its host and port, and its path if it has one.
+    pub(super) fn name(&self) -> Arc<str> {
+        let host = self.base.host_str().unwrap_or_default();
+        let port = self.base.port_or_known_default().unwrap_or_default();
+        format!("{host}:{port}{}", self.base.path().trim_end_matches('/')).into()
     }
 
     /// Returns the `Authorization` of every request.
@@ -93,7 +105,7 @@ impl Endpoint {
     pub(super) fn fail(&self, fault: Fault) -> Error {
         // In this order: half a secret at the cut would not be recognised.
         let fault = fault.map_text(|text| shorten(self.redact(text)));
-        Error { endpoint: Arc::clone(&self.label), fault }
+        Error { endpoint: Arc::clone(&self.label), fault, elsewhere: false }
     }
 
     fn redact(&self, text: String) -> String {

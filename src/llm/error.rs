@@ -17,6 +17,8 @@ pub struct Error {
     pub endpoint: Arc<str>,
     /// What went wrong.
     pub fault: Fault,
+    /// Whether another endpoint, or a model in its place, stands ready to be asked instead.
+    pub elsewhere: bool,
 }
 
 /// What went wrong with a call.
@@ -148,6 +150,10 @@ pub enum Phase {
     Idle,
     /// The whole call.
     Total,
+    /// From the last sign of life of a model that the endpoint says is loaded: no call got a byte of it.
+    Frozen,
+    /// From the first question about itself that the server left unanswered, while calls wait in silence.
+    Unresponsive,
 }
 
 /// Every class of this room, for the tables that must name them all.
@@ -179,7 +185,10 @@ impl Error {
     /// Returns what to do about it.
     #[must_use]
     pub fn disposition(&self) -> Disposition {
-        self.fault.disposition()
+        match self.fault.disposition() {
+            Disposition::Retry { .. } if self.elsewhere => Disposition::Elsewhere,
+            here => here,
+        }
     }
 }
 
@@ -233,6 +242,14 @@ impl Fault {
 }
 
 impl Fault {
+    /// Returns when the server wants to be asked again, where it said so.
+    pub(super) fn after(&self) -> Option<Duration> {
+        match self.disposition() {
+            Disposition::Retry { after } => after,
+            Disposition::Elsewhere | Disposition::Reject | Disposition::Stop => None,
+        }
+    }
+
     /// Rewrites what the other side or the network said, as `rewrite` does.
     pub(super) fn map_text<F>(mut self, rewrite: F) -> Self
     where
@@ -266,6 +283,8 @@ impl fmt::Display for Phase {
             Self::FirstByte => "first-byte",
             Self::Idle => "idle",
             Self::Total => "total",
+            Self::Frozen => "frozen-runner",
+            Self::Unresponsive => "unresponsive-server",
         })
     }
 }

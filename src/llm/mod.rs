@@ -5,17 +5,20 @@
 //! Never retries, never spawns, and lets no type of the HTTP client out. Dropping a call closes its connection.
 
 mod base_url;
+mod base_urls;
 mod config;
 mod model;
 mod queue;
 mod error;
 mod client;
+mod observe;
 mod watch;
 mod check;
 mod scripted;
 mod call;
 mod endpoint;
-mod gate;
+mod door;
+mod pool;
 mod refusal;
 mod reader;
 mod ollama;
@@ -24,11 +27,14 @@ mod lines;
 mod json;
 
 pub use base_url::BaseUrl;
+pub use base_urls::BaseUrls;
 pub use check::{CheckReport, Presence};
-pub use client::{CallReport, Client, Observation, Observer, SetupError};
+pub use client::{Client, SetupError};
 pub use config::{Config, Ollama, OpenAi, Provider};
 pub use error::{CLASSES, Error, Fault, Phase};
 pub use model::{Answer, ChatModel, DoneReason, Request, Timings, Usage};
+pub use observe::{CallReport, Observation, Observer};
+pub use pool::BreakerState;
 pub use queue::{QueueTime, Waiting};
 pub use scripted::Scripted;
 pub use watch::Reachability;

@@ -23,6 +23,9 @@ pub struct Request<'a> {
     pub system: Option<&'a str>,
     /// The question itself, sent as it stands.
     pub prompt: &'a str,
+    /// The model that is asked; `None` asks the configured one. Names come from graphs and their configuration, never
+    /// from events: each has a line and figures of its own.
+    pub model: Option<&'a str>,
     /// Where the time spent in line is counted: the limit on a run's own time leaves it out.
     pub queue: &'a QueueTime,
 }
@@ -34,6 +37,8 @@ pub struct Answer {
     pub text: String,
     /// The model that was asked, by the name that it was asked under.
     pub model: Arc<str>,
+    /// The model that had been asked for, where this one answered in its place.
+    pub instead_of: Option<Arc<str>>,
     /// What it cost in tokens, where the server counted them.
     pub usage: Option<Usage>,
     /// Why the model stopped.

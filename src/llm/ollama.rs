@@ -18,6 +18,8 @@ use super::refusal;
 pub(super) const GENERATE: &str = "api/generate";
 /// What answers at once, also while a model loads or requests queue.
 pub(super) const VERSION: &str = "api/version";
+/// What is loaded.
+pub(super) const PS: &str = "api/ps";
 /// What a model is, and whether it is there.
 pub(super) const SHOW: &str = "api/show";
 

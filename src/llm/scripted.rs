@@ -59,6 +59,7 @@ impl Scripted {
         let words = |text: &str| text.split_whitespace().count() as u64;
         Ok(Answer {
             model: "scripted".into(),
+            instead_of: None,
             usage: Some(Usage { input_tokens: words(request.prompt), output_tokens: words(&text) }),
             done_reason: DoneReason::Stop,
             timings: Timings {

@@ -104,6 +104,8 @@ pub(super) struct Llm {
     pub(super) input_tokens: Family<Counter, 3>,
     pub(super) output_tokens: Family<Counter, 3>,
     pub(super) in_flight: Gauge,
+    pub(super) endpoint_in_flight: Family<Gauge, 1>,
+    pub(super) breaker: Family<Gauge, 2>,
     pub(super) permit_wait: Histogram,
 }
 
@@ -351,6 +353,17 @@ impl Llm {
                 "Tokens of answers, as the model counted them",
             ),
             in_flight: table.gauge("weir_llm_requests_in_flight", "Calls to a model that are open"),
+            endpoint_in_flight: table.gauges(
+                "weir_llm_endpoint_requests_in_flight",
+                [Label::open("endpoint")],
+                "Calls to a model that are open, by endpoint",
+            ),
+            breaker: table.gauges(
+                "weir_llm_breaker_state",
+                [Label::open("endpoint"), Label::open("model")],
+                "Whether an endpoint is asked for a model: 0 = it is, 1 = one call tries, 2 = it rests; \
+                 absent before its first rest",
+            ),
             permit_wait: table.histogram(
                 "weir_llm_permits_wait_seconds",
                 LONG,

@@ -182,9 +182,15 @@ impl Metrics {
         llm.output_tokens.with(labels, |series| _ = series.inc_by(call.output_tokens));
     }
 
-    /// Adds to how many calls to a model are open.
-    pub fn llm_in_flight(&self, delta: i64) {
+    /// Adds to how many calls to a model are open, at an endpoint named by its host and port.
+    pub fn llm_in_flight(&self, endpoint: &str, delta: i64) {
         self.0.llm.in_flight.inc_by(delta);
+        self.0.llm.endpoint_in_flight.with([endpoint], |series| _ = series.inc_by(delta));
+    }
+
+    /// Says where the breaker of a model at an endpoint stands: 0 closed, 1 half-open, 2 open.
+    pub fn llm_breaker(&self, endpoint: &str, model: &str, state: i64) {
+        self.0.llm.breaker.with([endpoint, model], |series| _ = series.set(state));
     }
 
     /// Counts how long a call waited for its permit.

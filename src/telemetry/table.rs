@@ -136,6 +136,17 @@ impl Table {
         family
     }
 
+    pub(super) fn gauges<const N: usize>(
+        &mut self,
+        name: &'static str,
+        labels: [Label; N],
+        help: &'static str,
+    ) -> Family<Gauge, N> {
+        let family = Family::new(labels, Make::Plain(Gauge::default));
+        self.add(Row { name, kind: Kind::Gauge, labels: labels.into(), help }, family.clone());
+        family
+    }
+
     pub(super) fn histograms<const N: usize>(
         &mut self,
         name: &'static str,

@@ -81,7 +81,7 @@ impl Error {
             Self::Agent { source, .. } => {
                 let disposition = source.disposition();
                 let status = match disposition {
-                    Disposition::Retry { .. } => Status::Error,
+                    Disposition::Retry { .. } | Disposition::Elsewhere => Status::Error,
                     Disposition::Reject | Disposition::Stop => Status::Failure,
                 };
                 (source.class(), disposition, status)

@@ -1,7 +1,6 @@
 //! Runs one attempt of one job through the graph, under the limit on its own time.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio::time::Instant;
@@ -12,7 +11,7 @@ use crate::event::WorkflowEvent;
 use crate::graph::{self, Event, Graph, Observer, Options};
 use crate::journal::Effects;
 use crate::record::Position;
-use crate::retry::Disposition;
+use crate::retry::{Disposition, Pause};
 use crate::telemetry::Metrics;
 
 use super::budget::{Budget, Ledger, Meter};
@@ -56,12 +55,12 @@ pub struct Attempt {
 pub enum Finished {
     /// The event is settled by this.
     Done(Outcome),
-    /// It may be attempted again, no sooner than `after`.
+    /// It may be attempted again.
     Retry {
         /// The error's stable code.
         class: &'static str,
-        /// The least wait, as the other side asked.
-        after: Option<Duration>,
+        /// When.
+        pause: Pause,
     },
 }
 
@@ -147,9 +146,16 @@ impl Runner {
         match verdict.disposition {
             Disposition::Retry { after } if !attempt.last => {
                 info!(class = verdict.class, error = %failure.error, "attempt failed; it will be repeated");
-                Finished::Retry { class: verdict.class, after }
+                Finished::Retry { class: verdict.class, pause: Pause::BackOff { after } }
             }
-            Disposition::Retry { .. } | Disposition::Reject | Disposition::Stop => {
+            Disposition::Elsewhere if !attempt.last => {
+                info!(class = verdict.class, error = %failure.error, "attempt failed; it moves elsewhere");
+                Finished::Retry { class: verdict.class, pause: Pause::None }
+            }
+            Disposition::Retry { .. }
+            | Disposition::Elsewhere
+            | Disposition::Reject
+            | Disposition::Stop => {
                 warn!(class = verdict.class, error = %failure.error, "run failed");
                 self.done(self.failed(&attempt, failure, verdict, now), begun)
             }
@@ -203,7 +209,7 @@ impl Runner {
     /// Returns the update that stands in for the model's answer, when the model is what failed, for good, and the run
     /// is to go on all the same.
     fn stand_in(&self, error: &Error, last: bool) -> Option<AgentUpdate> {
-        let for_good = last || !matches!(error.verdict().disposition, Disposition::Retry { .. });
+        let for_good = last || !error.verdict().disposition.is_retry();
         if self.config.on_error != OnError::Degrade || !for_good {
             return None;
         }

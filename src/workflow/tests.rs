@@ -15,6 +15,7 @@ use crate::graph::Graph;
 use crate::journal::{self, Effects};
 use crate::llm::{self, Answer, ChatModel, DoneReason, Fault, Timings};
 use crate::record::{Epoch, Offset, PartitionId, Position, Record};
+use crate::retry::Pause;
 use crate::sink::{Limits, Outgoing, Topic};
 use crate::telemetry::Metrics;
 
@@ -49,7 +50,9 @@ impl ChatModel for Model {
     fn ask<'a>(&'a self, request: llm::Request<'a>) -> BoxFuture<'a, Result<Answer, llm::Error>> {
         self.asked.fetch_add(1, Ordering::Relaxed);
         async move {
-            let fail = |fault| Err(llm::Error { endpoint: "http://model".into(), fault });
+            let fail = |fault| {
+                Err(llm::Error { endpoint: "http://model".into(), fault, elsewhere: false })
+            };
             match self.behaviour {
                 Behaviour::Answers => {}
                 Behaviour::Fails => return fail(Fault::Unreachable { reason: "refused".into() }),
@@ -71,6 +74,7 @@ impl ChatModel for Model {
             Ok(Answer {
                 text,
                 model,
+                instead_of: None,
                 usage,
                 done_reason: DoneReason::Stop,
                 timings: Timings::default(),
@@ -170,7 +174,10 @@ async fn an_error_that_may_pass_asks_for_another_attempt_and_the_last_one_ends_a
     let first = bench.runner.attempt(attempt("analyze it", false)).await;
     let last = done(bench.runner.attempt(attempt("analyze it", true)).await);
 
-    assert!(matches!(first, Finished::Retry { class: "llm.unreachable", after: None }));
+    assert!(matches!(
+        first,
+        Finished::Retry { class: "llm.unreachable", pause: Pause::BackOff { after: None } }
+    ));
     let [result] = values(&last, Topic::Results).try_into().unwrap();
     let [letter] = values(&last, Topic::DeadLetters).try_into().unwrap();
     assert_eq!(result["status"], "error");

@@ -112,7 +112,8 @@ async fn vectors_of_ollama_exchanges_end_as_the_rules_say() {
         let client = Client::new(&config, std::sync::Arc::new(|_| ())).unwrap();
 
         let queue = QueueTime::default();
-        let asked = client.ask(Request { system: None, prompt: "hi", queue: &queue }).await;
+        let asked =
+            client.ask(Request { system: None, prompt: "hi", model: None, queue: &queue }).await;
 
         let seen = asked.map(|answer| answer.text).map_err(|error| error.class());
         assert_eq!(seen, expected(row), "{}", row["name"]);

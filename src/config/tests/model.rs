@@ -24,13 +24,13 @@ fn the_provider_is_the_one_that_can_be_asked() {
 
 #[test]
 fn some_variables_speak_for_others() {
-    let ollama = |vars| loaded(vars).llm.ollama.base_url.as_str().to_owned();
+    let ollama = |vars| loaded(vars).llm.ollama.base_url.first().as_str().to_owned();
     assert_eq!(ollama(&[("DOCKER_ENV", "true")]), "http://ollama:11434");
     assert_eq!(ollama(&[("DOCKER_ENV", "True")]), "http://localhost:11434");
     assert_eq!(ollama(&[("DOCKER_ENV", "true"), ("OLLAMA_BASE_URL", "http://o:1")]), "http://o:1");
 
     let both = [("OPENAI_API_BASE", "http://a/v1"), ("OPENAI_BASE_URL", "http://b/v1")];
-    assert_eq!(loaded(&both).llm.openai.base_url.as_str(), "http://b/v1");
+    assert_eq!(loaded(&both).llm.openai.base_url.first().as_str(), "http://b/v1");
     check_warned(&both, &["OPENAI_API_BASE: is not read"]);
 
     let level = |vars| loaded(vars).telemetry.level;

@@ -128,7 +128,7 @@ fn every_bound_of_the_table_is_allowed_and_one_past_it_is_not() {
             | Kind::Ignored
             | Kind::Choice(_)
             | Kind::ChoiceAnyCase(_)
-            | Kind::Url
+            | Kind::Urls
             | Kind::Address
             | Kind::Level
             | Kind::Filter => continue,

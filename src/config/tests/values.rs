@@ -89,7 +89,7 @@ fn servers_have_a_host_and_a_port() {
 fn the_url_of_ollama_is_read_as_the_originals_client_reads_it() {
     let check = |text: &str, expected: &str| {
         let config = loaded(&[("OLLAMA_BASE_URL", text)]);
-        assert_eq!(config.llm.ollama.base_url.as_str(), expected, "{text:?}");
+        assert_eq!(config.llm.ollama.base_url.first().as_str(), expected, "{text:?}");
     };
     check("http://host:11434/", "http://host:11434");
     check("host", "http://host:11434");
@@ -145,7 +145,7 @@ fn what_is_no_url_is_refused() {
 fn credentials_in_a_url_become_a_login() {
     let check = |text: &str, expected: Option<(&str, &str)>| {
         let config = loaded(&[("OLLAMA_BASE_URL", text)]);
-        let login = config.llm.ollama.base_url.login();
+        let login = config.llm.ollama.base_url.first().login();
         let login = login.map(|login| (login.user.as_str(), login.password.expose_secret()));
         assert_eq!(login, expected, "{text:?}");
     };

@@ -45,7 +45,7 @@ impl<P: Publisher> Driver<P> {
     fn aborted(&mut self, error: sink::Error) {
         match error.disposition() {
             Disposition::Stop => self.end = Some(Err(error)),
-            Disposition::Retry { .. } => {
+            Disposition::Retry { .. } | Disposition::Elsewhere => {
                 warn!(class = error.class(), %error, "transaction aborted; its records are kept and tried again");
             }
             Disposition::Reject => {

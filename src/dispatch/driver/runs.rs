@@ -90,9 +90,9 @@ impl<P: Publisher> Driver<P> {
     ) {
         let ended = match finished {
             Some(Finished::Done(outcome)) => Ended::Done(self.count(outcome)),
-            Some(Finished::Retry { class, after }) => {
+            Some(Finished::Retry { class, pause }) => {
                 self.parts.metrics.retry(class);
-                Ended::Retry { after }
+                Ended::Retry { pause }
             }
             None => {
                 error!(event_id = %job.event.event_id, "run panicked outside a node");

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use crate::journal::Effects;
 use crate::record::{Epoch, Offset, PartitionId, Position};
-use crate::retry::RetryPolicy;
+use crate::retry::{Pause, RetryPolicy};
 use crate::sink::{Batch, Load, Outgoing, Queue, Size};
 
 use super::Ordering;
@@ -91,10 +91,10 @@ pub struct Start<J> {
 pub enum Ended {
     /// The event is settled by these records.
     Done(Vec<Outgoing>),
-    /// The attempt failed and may be repeated, no sooner than `after`.
+    /// The attempt failed and may be repeated.
     Retry {
-        /// The least wait, as the other side asked.
-        after: Option<Duration>,
+        /// When.
+        pause: Pause,
     },
 }
 
@@ -182,6 +182,8 @@ struct Event<J> {
     publish_at: Instant,
     deadline: Option<Instant>,
     attempt: u32,
+    /// How often an attempt moved elsewhere instead of counting.
+    moves: u32,
     effects: Effects,
     stage: Stage,
 }

@@ -1,9 +1,12 @@
 //! The way of an event through its stages: received, queued, running, backing off, held, settling.
 
+use std::time::Duration;
+
 use tokio::time::Instant;
 
 use crate::journal::Effect;
 use crate::record::Position;
+use crate::retry::Pause;
 use crate::sink::{Entry, Outgoing, Settlement};
 
 use super::super::Ordering;
@@ -55,6 +58,7 @@ impl<J: Clone> Machine<J> {
             publish_at,
             deadline,
             attempt: 1,
+            moves: 0,
             effects,
             stage: Stage::Queued,
         };
@@ -75,11 +79,21 @@ impl<J: Clone> Machine<J> {
         let Some(event) = self.give_back_permit(position) else { return };
         match ended {
             Ended::Done(records) => self.finish(position, records, now),
-            Ended::Retry { after } => {
-                let delay = retry.delay(event.attempt, after, random()).unwrap_or(retry.max);
+            Ended::Retry { pause } => {
+                let delay = match pause {
+                    // A move is no attempt: nothing was wrong with the event. As many as there are attempts.
+                    Pause::None if event.moves < retry.attempts_max => {
+                        event.moves += 1;
+                        Duration::ZERO
+                    }
+                    Pause::None | Pause::BackOff { .. } => {
+                        let delay = retry.delay(event.attempt, pause.after(), random());
+                        event.attempt += 1;
+                        delay.unwrap_or(retry.max)
+                    }
+                };
                 // Its time may be over before: then that is what happens next, not another attempt.
                 let next = event.deadline.map_or(now + delay, |end| end.min(now + delay));
-                event.attempt += 1;
                 event.stage = Stage::BackingOff;
                 self.backing_off += 1;
                 self.schedule(next, position);

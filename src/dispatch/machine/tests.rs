@@ -120,7 +120,7 @@ impl Bench {
     fn failed(&mut self, partition: i32, offset: i64) -> &mut Self {
         self.machine.ended(
             at(partition, offset),
-            Ended::Retry { after: None },
+            Ended::Retry { pause: Pause::BackOff { after: None } },
             || 1.0 - f64::EPSILON,
             self.now,
         );

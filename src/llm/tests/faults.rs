@@ -13,7 +13,7 @@ use crate::retry::Disposition;
 
 fn base(url: &str) -> BaseUrl {
     let ollama: Ollama = serde_json::from_value(serde_json::json!({ "base_url": url })).unwrap();
-    ollama.base_url
+    ollama.base_url.first().clone()
 }
 
 fn refused(status: u16, body: &str) -> Fault {

@@ -1,10 +1,9 @@
-//! Time in line, and the gate.
+//! Time in line.
 
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::llm::gate::Gate;
 use crate::llm::queue::QueueTime;
 
 fn seconds(seconds: u64) -> Duration {
@@ -61,25 +60,4 @@ async fn a_limit_beyond_all_time_never_passes() {
     let expired = timeout(seconds(1000), queue.expire(Instant::now(), Duration::MAX)).await;
 
     assert!(expired.is_err());
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_shut_gate_lets_calls_through_when_it_opens_or_its_time_is_over() {
-    let gate = Gate::new(seconds(30));
-    assert!(!gate.is_shut());
-    gate.shut();
-    assert!(gate.is_shut());
-    let begun = Instant::now();
-
-    let opener = async {
-        sleep(seconds(2)).await;
-        gate.open();
-    };
-    tokio::join!(opener, gate.pass());
-    assert_eq!(begun.elapsed(), seconds(2));
-
-    gate.shut();
-    gate.pass().await;
-    assert_eq!(begun.elapsed(), seconds(30));
-    assert!(!gate.is_shut());
 }

@@ -167,8 +167,8 @@ fn a_model_call_is_exposed_under_opentelemetrys_names() {
     let before = read(&metrics.encode());
     metrics.llm_call(&call);
     metrics.llm_call(&LlmCall { outcome: "llm.timeout", first_byte: None, ..call });
-    metrics.llm_in_flight(2);
-    metrics.llm_in_flight(-1);
+    metrics.llm_in_flight("gpu:11434", 2);
+    metrics.llm_in_flight("gpu:11434", -1);
 
     let labels = r#"gen_ai_operation_name="chat",gen_ai_provider_name="ollama",gen_ai_request_model="odd \"name\"\\\n""#;
     let after = read(&metrics.encode());

@@ -33,7 +33,7 @@ fn client(config: &Config) -> Client {
 
 async fn ask(client: &Client, prompt: &str) -> Result<Answer, Error> {
     let queue = QueueTime::default();
-    client.ask(Request { system: None, prompt, queue: &queue }).await
+    client.ask(Request { system: None, prompt, model: None, queue: &queue }).await
 }
 
 /// Asks Ollama once and returns what it came to: the text, or the class.

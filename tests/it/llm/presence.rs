@@ -34,7 +34,7 @@ async fn calls_wait_for_an_endpoint_that_is_not_up_yet() {
         let listener = TcpListener::bind(address).await.unwrap();
         ModelServer::on(listener, vec![Reply::ollama("up")])
     };
-    let request = Request { system: None, prompt: "hi", queue: &queue };
+    let request = Request { system: None, prompt: "hi", model: None, queue: &queue };
     let (answer, server) = tokio::join!(client.ask(request), starting);
 
     assert_eq!(answer.unwrap().text, "up");
@@ -119,7 +119,7 @@ async fn a_check_says_why_it_can_not() {
 #[tokio::test]
 async fn a_scripted_answer_says_that_it_is_scripted() {
     let queue = QueueTime::default();
-    let request = Request { system: None, prompt: "\nanalyze this", queue: &queue };
+    let request = Request { system: None, prompt: "\nanalyze this", model: None, queue: &queue };
 
     let answer = Scripted::labelled().ask(request).await.unwrap();
 

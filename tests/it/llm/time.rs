@@ -130,7 +130,7 @@ async fn time_in_line_is_the_queues() {
     config.ollama.max_concurrency = 1;
     let client = client(&config);
     let (first, second) = (QueueTime::default(), QueueTime::default());
-    let request = |queue| Request { system: None, prompt: "hi", queue };
+    let request = |queue| Request { system: None, prompt: "hi", model: None, queue };
 
     let (one, two) = tokio::join!(client.ask(request(&first)), client.ask(request(&second)));
 
@@ -167,7 +167,8 @@ async fn every_call_is_reported_once() {
         Arc::new(move |observation| {
             log.lock().unwrap().push(match observation {
                 Observation::Admitted(_) => "admitted".to_owned(),
-                Observation::Began => "began".to_owned(),
+                Observation::Began(_) => "began".to_owned(),
+                Observation::Breaker { state, .. } => format!("{state:?}"),
                 Observation::Ended(call) => {
                     let tokens = call.usage.map(|usage| usage.output_tokens);
                     let first = call.first_byte.is_some();
