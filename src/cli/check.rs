@@ -1,6 +1,7 @@
 //! `weir check`: is the configuration right, and with `--online` is the world there that it names?
 
 use clap::Args;
+use futures_util::future::join_all;
 use serde_json::{Value, json};
 
 use crate::config::{self, Config, Origin, Problems, Warning};
@@ -43,7 +44,7 @@ pub(super) fn run(arguments: &Arguments, vars: Vars) -> Exit {
     if arguments.online {
         block_on(async {
             let mut findings = sink::inspect(&config.kafka, guarantee(&config)).await;
-            findings.push(model(&config).await);
+            findings.extend(models(&config).await);
             report(arguments, &config, &warnings, &findings).into()
         })
     } else {
@@ -143,12 +144,19 @@ fn guarantee(config: &Config) -> Guarantee {
     }
 }
 
-/// Looks at the model's server, without asking the model anything.
-async fn model(config: &Config) -> Finding {
+/// Looks at every server of the model, without asking the model anything.
+async fn models(config: &Config) -> Vec<Finding> {
     let client = match Client::new(&config.llm, std::sync::Arc::new(|_| ())) {
         Ok(client) => client,
-        Err(error) => return Finding { name: "model".to_owned(), outcome: Err(chain(&error)) },
+        Err(error) => {
+            return vec![Finding { name: "model".to_owned(), outcome: Err(chain(&error)) }];
+        }
     };
+    let endpoints = client.endpoints();
+    join_all(endpoints.iter().map(model)).await
+}
+
+async fn model(client: &Client) -> Finding {
     let outcome = match client.check().await {
         Ok(report) => judge(&report, client.provider()),
         Err(error) => {

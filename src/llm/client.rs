@@ -166,11 +166,10 @@ impl Client {
         let mut moves: usize = 2 + self.desks().map(|desk| desk.pool.doors().len()).sum::<usize>();
         loop {
             let (who, stays) = self.who(&wanted);
-            let (arrived, pool) = (Instant::now(), &who.desk.pool);
+            let pool = &who.desk.pool;
             let stays = stays || moves == 0;
             let prompt = request.prompt.len();
             let entered = pool.enter(&who.model, stays, prompt, request.queue).await;
-            queued += arrived.elapsed();
             let permit = match entered {
                 Ok(permit) => permit,
                 Err(Turned::Away) if moves > 0 => {
@@ -179,6 +178,7 @@ impl Client {
                 }
                 Err(turned) => return Err(self.turned(turned)),
             };
+            queued += permit.queued();
             (shared.observer)(&Observation::Admitted(queued));
             // On the heap, so that a call in line is small.
             let made = Box::pin(self.make(&request, &who, permit)).await;

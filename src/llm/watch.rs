@@ -8,12 +8,15 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::client::Client;
-use super::error::Error;
+use super::error::{Error, Fault, Phase};
 
 /// The first wait after an endpoint that did not answer; doubled up to [`RETRY_MAX`].
 const RETRY_FIRST: Duration = Duration::from_millis(500);
 /// The longest wait until an endpoint that did not answer is asked again.
 const RETRY_MAX: Duration = Duration::from_secs(2);
+/// How long an endpoint that rests may take to answer, and how long it is then left alone: traffic is to be back soon
+/// after it has recovered.
+const TRIAL: Duration = Duration::from_millis(1500);
 /// The wait until an endpoint that answered is asked again.
 const REST: Duration = Duration::from_secs(15);
 
@@ -66,21 +69,27 @@ impl Client {
         };
         let mut retry = RETRY_FIRST;
         loop {
-            let probed = self.probe().await;
+            let is_resting = desk.pool.is_resting(place);
+            let probed = if is_resting {
+                timeout(TRIAL, self.probe()).await.unwrap_or_else(|_| {
+                    Err(self.fail(Fault::Timeout { phase: Phase::FirstByte, after: TRIAL }))
+                })
+            } else {
+                self.probe().await
+            };
             desk.pool.heard(place, probed.is_ok());
             let pause = if probed.is_ok() {
                 desk.pool.open();
                 desk.pool.look(place).await;
                 retry = RETRY_FIRST;
-                if desk.pool.is_resting(place) { RETRY_MAX } else { REST }
+                if is_resting { TRIAL } else { REST }
             } else {
-                let pause = retry;
+                let pause = if is_resting { TRIAL } else { retry };
                 retry = (retry * 2).min(RETRY_MAX);
                 pause
             };
             tell(probed);
-            // Whether another model was loaded is worth a look at once; the outcome makes no other difference.
-            if timeout(pause, desk.pool.swapped(place)).await.is_ok() {
+            if timeout(pause, desk.pool.news(place)).await.is_ok() {
                 sleep(RETRY_FIRST).await;
             }
         }

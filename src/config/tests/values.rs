@@ -4,6 +4,7 @@ use secrecy::ExposeSecret as _;
 
 use super::super::kind::Kind;
 use super::*;
+use crate::llm::BaseUrl;
 
 #[test]
 fn values_are_read_in_every_spelling_allowed() {
@@ -122,8 +123,9 @@ fn what_is_no_url_is_refused() {
         "http:host",
         "host?x",
         "http://a\\b",
-        "http://a,http://b",
-        "a:1,b:2",
+        "http://a,",
+        ",http://a",
+        "http://a,http://a/",
         "http://ho\tst",
         "http://1.2.3.4.5",
         "http://[::1",
@@ -139,6 +141,33 @@ fn what_is_no_url_is_refused() {
         &["OPENAI_BASE_URL=\"host/v1\" has no scheme"],
     );
     check_refused(&[("OPENAI_API_BASE", "ftp://h")], &["OPENAI_API_BASE=\"ftp://h\" has a scheme"]);
+}
+
+#[test]
+fn several_urls_are_separated_by_commas() {
+    let check = |text: &str, expected: &[&str]| {
+        let urls = loaded(&[("OLLAMA_BASE_URL", text)]).llm.ollama.base_url;
+        let urls: Vec<_> = urls.iter().map(BaseUrl::as_str).collect();
+        assert_eq!(urls, expected, "{text:?}");
+    };
+    check("a,b:80", &["http://a:11434", "http://b"]);
+    check("http://a:1 , https://u:p@b/x", &["http://a:1", "https://b/x"]);
+    check("https://u:p%2C@a,https://:t@b", &["https://a", "https://b"]);
+
+    let refused = |text: &str, shown: &str, reason: &str| {
+        let expected = format!("OLLAMA_BASE_URL=\"{shown}\" {reason}");
+        check_refused(&[("OLLAMA_BASE_URL", text)], &[&expected]);
+    };
+    refused("a,http://", "a,http://", "entry 2 has no host");
+    refused("a,b,", "a,b,", "entry 3 is empty");
+    refused("a,b,http://a:11434", "a,b,http://a:11434", "entry 3 repeats entry 1");
+    refused("http://a,u:hunter2@b", "[redacted]@b", "entry 2 holds credentials and has no scheme");
+    refused("http://u:hun,ter2@b", "[redacted]@b", "entry 1 is no URL: invalid port number");
+    refused(
+        "http://u:hunter2@a,https://:hunter3@b?x",
+        "http://[redacted]@a,https://[redacted]@b?x",
+        "entry 2 has a query",
+    );
 }
 
 #[test]

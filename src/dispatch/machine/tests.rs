@@ -15,6 +15,8 @@ struct Bench {
     machine: Machine<i64>,
     now: Instant,
     started: Vec<i64>,
+    /// The number of the last attempt, and whether its failure is final.
+    attempt: (u32, bool),
     cancelled: Vec<i64>,
     /// What was too late, and how often it had been attempted.
     shed: Vec<(i64, u32)>,
@@ -44,6 +46,7 @@ fn bench(in_flight_max: usize, ordering: Ordering) -> Bench {
         machine,
         now: Instant::now(),
         started: Vec::new(),
+        attempt: (0, false),
         cancelled: Vec::new(),
         shed: Vec::new(),
         released: 0,
@@ -147,7 +150,10 @@ impl Bench {
     fn turn(&mut self) -> &mut Self {
         while let Some(action) = self.machine.poll(self.now) {
             match action {
-                Action::Start(start) => self.started.push(start.job),
+                Action::Start(start) => {
+                    self.attempt = (start.attempt, start.last);
+                    self.started.push(start.job);
+                }
                 Action::Shed { position, job, attempts } => {
                     self.shed.push((job, attempts));
                     self.machine.shed(position, result(&format!("late {job}")), self.now);
@@ -201,6 +207,26 @@ fn an_attempt_that_may_be_retried_waits_without_a_permit() {
 
     bench.after(SECOND).done(0, 1);
     assert_eq!(bench.started, [0, 1, 0]);
+}
+
+#[test]
+fn an_attempt_that_moves_elsewhere_waits_for_nothing_and_counts_as_none() {
+    let mut bench = bench(1, Ordering::Unordered);
+    bench.send(0, 0, "a");
+    let mut attempts = Vec::new();
+    // Three moves, as many as there are attempts; what comes after them counts and backs off.
+    for _ in 0..5 {
+        attempts.push(bench.attempt);
+        let moved = Ended::Retry { pause: Pause::None };
+        bench.machine.ended(at(0, 0), moved, 1.0 - f64::EPSILON, bench.now);
+        bench.turn();
+        if attempts.len() > 3 {
+            bench.after(2 * SECOND);
+        }
+    }
+
+    assert_eq!(attempts, [(1, false), (1, false), (1, false), (1, false), (2, false)]);
+    assert_eq!(bench.attempt, (3, true));
 }
 
 #[test]

@@ -49,8 +49,8 @@ pub(super) struct Pool {
 struct Site {
     door: Arc<Door>,
     ear: Ear,
-    /// Woken when its models may have changed.
-    swapped: Notify,
+    /// Woken when a look at it is worth while: its models may have changed, or it rests.
+    news: Notify,
 }
 
 /// A permit for one call; dropped without an outcome, the call was cancelled.
@@ -58,6 +58,7 @@ pub(super) struct Permit<'a> {
     pool: &'a Pool,
     site: &'a Site,
     grant: Grant,
+    queued: Duration,
     is_open: bool,
 }
 
@@ -93,8 +94,7 @@ impl Pool {
         };
         let (resident, is_one_of_several) = (config.resident_first_byte_timeout, doors.len() > 1);
         let board = Board::new(rules, doors.len(), Instant::now());
-        let site =
-            |door| Site { door: Arc::new(door), ear: Ear::default(), swapped: Notify::new() };
+        let site = |door| Site { door: Arc::new(door), ear: Ear::default(), news: Notify::new() };
         Self {
             provider,
             doors: doors.into_iter().map(site).collect(),
@@ -128,18 +128,19 @@ impl Pool {
             let number = board.model(model).ok_or(Turned::TooManyModels)?;
             (number, board.arrive(number, stays, Instant::now()))
         };
-        let grant = match arrival {
-            Arrival::Granted(grant) => grant,
+        let (grant, queued) = match arrival {
+            Arrival::Granted(grant) => (grant, Duration::ZERO),
             Arrival::Leaves => return Err(Turned::Away),
             Arrival::Waits(ticket, seat) => {
-                let _waiting = queue.wait();
-                Stand { pool: self, model: number, ticket, seat, is_over: false }.wait().await?
+                let (arrived, _waiting) = (Instant::now(), queue.wait());
+                let stand = Stand { pool: self, model: number, ticket, seat, is_over: false };
+                (stand.wait().await?, arrived.elapsed())
             }
         };
         self.tell_changes();
         let Some(site) = self.doors.get(grant.place) else { return Err(Turned::Away) };
         grant.pulse.begin(prompt);
-        Ok(Permit { pool: self, site, grant, is_open: true })
+        Ok(Permit { pool: self, site, grant, queued, is_open: true })
     }
 
     /// Holds all calls back until `until`, or until it is opened.
@@ -172,10 +173,10 @@ impl Pool {
         }
     }
 
-    /// Waits until an endpoint may have changed its model.
-    pub(super) async fn swapped(&self, place: usize) {
+    /// Waits until a look at an endpoint is worth while.
+    pub(super) async fn news(&self, place: usize) {
         match self.doors.get(place) {
-            Some(site) => site.swapped.notified().await,
+            Some(site) => site.news.notified().await,
             None => std::future::pending().await,
         }
     }
@@ -190,7 +191,10 @@ impl Pool {
             let Some(site) = self.doors.get(place) else { continue };
             let endpoint = site.door.name();
             match state {
-                BreakerState::Open => warn!(%endpoint, %model, "endpoint rests"),
+                BreakerState::Open => {
+                    site.news.notify_one();
+                    warn!(%endpoint, %model, "endpoint rests");
+                }
                 BreakerState::Closed => info!(%endpoint, %model, "endpoint is asked again"),
                 BreakerState::HalfOpen => {}
             }
@@ -256,6 +260,11 @@ impl<'a> Permit<'a> {
         &self.site.door
     }
 
+    /// Returns how long the call was in line.
+    pub(super) fn queued(&self) -> Duration {
+        self.queued
+    }
+
     /// Returns what is told of every byte.
     pub(super) fn pulse(&self) -> &Pulse {
         &self.grant.pulse
@@ -296,7 +305,7 @@ impl<'a> Permit<'a> {
         };
         self.pool.tell_changes();
         if self.grant.is_swap {
-            self.site.swapped.notify_one();
+            self.site.news.notify_one();
         }
         is_ready
     }

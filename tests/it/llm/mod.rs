@@ -8,6 +8,7 @@ use weir::llm::{Answer, ChatModel as _, Client, Config, Error, Provider, QueueTi
 
 use crate::support::model_server::{ModelServer, Reply};
 
+mod pool;
 mod presence;
 mod replies;
 mod requests;

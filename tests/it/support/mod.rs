@@ -1,6 +1,7 @@
 //! What the tests share.
 
 pub(crate) mod counting_model;
+pub(crate) mod fickle_model;
 pub(crate) mod kafka;
 pub(crate) mod ledger;
 pub(crate) mod model_server;

@@ -1,0 +1,341 @@
+//! Several endpoints, one of which falls ill; a model that stands in; ten thousand calls in line.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use futures_util::FutureExt as _;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep, timeout};
+use tokio_util::sync::CancellationToken;
+use weir::llm::{BreakerState, ChatModel as _, Client, Config, Observation, QueueTime, Request};
+use weir::retry::{Disposition, RetryPolicy};
+
+use crate::support::fickle_model::{FickleModel, Health};
+use crate::support::model_server::{ModelServer, Reply};
+
+use super::{ask, client, ollama, openai};
+
+const LATENCY: Duration = Duration::from_millis(20);
+const FIVE_SECONDS: Duration = Duration::from_secs(5);
+
+async fn three() -> (Vec<FickleModel>, Config) {
+    let mut models = Vec::new();
+    for _ in 0..3 {
+        models.push(FickleModel::start(LATENCY).await);
+    }
+    let urls: Vec<_> = models.iter().map(|model| model.url.clone()).collect();
+    let mut config = ollama(&urls.join(","));
+    config.ollama.max_concurrency = 4;
+    (models, config)
+}
+
+/// What became of the runs, by the rule of the dispatch: a retry counts and backs off, a move does neither, and there
+/// are at most four of each.
+#[derive(Default)]
+struct Runs {
+    done: AtomicUsize,
+    moves: AtomicUsize,
+    retries: AtomicUsize,
+    failed: Mutex<Vec<String>>,
+}
+
+impl Runs {
+    async fn run(&self, client: &Client) {
+        let policy = RetryPolicy {
+            attempts_max: 4,
+            base: Duration::from_secs(1),
+            max: Duration::from_secs(60),
+        };
+        let (mut attempt, mut moves) = (1, 0);
+        loop {
+            let Err(error) = ask(client, "hi").await else {
+                self.done.fetch_add(1, Ordering::Relaxed);
+                return;
+            };
+            match error.disposition() {
+                Disposition::Elsewhere if moves < 4 => {
+                    moves += 1;
+                    self.moves.fetch_add(1, Ordering::Relaxed);
+                    continue;
+                }
+                Disposition::Retry { after } => {
+                    if let Some(delay) = policy.delay(attempt, after, 0.5) {
+                        attempt += 1;
+                        self.retries.fetch_add(1, Ordering::Relaxed);
+                        sleep(delay).await;
+                        continue;
+                    }
+                }
+                Disposition::Elsewhere | Disposition::Reject | Disposition::Stop => {}
+            }
+            self.failed.lock().unwrap().push(error.to_string());
+            return;
+        }
+    }
+}
+
+/// Lets one of three endpoints fall ill and recover under load, and checks what the pool makes of it.
+async fn falls_ill(health: Health, set: fn(&mut Config)) {
+    let (models, mut config) = three().await;
+    set(&mut config);
+    let opened = Arc::new(Mutex::new(BTreeMap::new()));
+    let log = Arc::clone(&opened);
+    let client = Client::new(
+        &config,
+        Arc::new(move |seen| {
+            if let Observation::Breaker { endpoint, state: BreakerState::Open, .. } = seen {
+                log.lock().unwrap().entry((*endpoint).to_owned()).or_insert_with(Instant::now);
+            }
+        }),
+    )
+    .unwrap();
+    let mut tasks = JoinSet::new();
+    let (cancel, ends) = (CancellationToken::new(), Arc::new(AtomicBool::new(false)));
+    tasks.spawn(client.watch(cancel.clone(), |_| ()));
+    let runs = Arc::new(Runs::default());
+    for _ in 0..9 {
+        let (client, runs, ends) = (client.clone(), Arc::clone(&runs), Arc::clone(&ends));
+        tasks.spawn(async move {
+            while !ends.load(Ordering::Relaxed) {
+                runs.run(&client).await;
+            }
+        });
+    }
+    sleep(Duration::from_secs(1)).await;
+    assert!(models.iter().all(|model| model.answered() > 0), "{health:?}");
+
+    let [ill, ..] = models.as_slice() else { unreachable!() };
+    let fell_ill = Instant::now();
+    ill.turn(health);
+    sleep(Duration::from_secs(7)).await;
+    let opened_at = opened.lock().unwrap().get(&ill.name).copied();
+    let opened_after = opened_at.map(|at| at - fell_ill);
+    assert!(
+        opened_after.is_some_and(|after| after <= FIVE_SECONDS),
+        "{health:?}: {opened_after:?}"
+    );
+
+    let (before, recovered) = (ill.answered(), Instant::now());
+    ill.turn(Health::Well);
+    // More than a single trial: it has its share again.
+    let back = async {
+        while ill.answered() < before + 10 {
+            sleep(Duration::from_millis(10)).await;
+        }
+    };
+    timeout(FIVE_SECONDS, back).await.unwrap_or_else(|_| panic!("{health:?}: no traffic"));
+    let back_after = recovered.elapsed();
+
+    ends.store(true, Ordering::Relaxed);
+    cancel.cancel();
+    while let Some(ended) = tasks.join_next().await {
+        ended.unwrap();
+    }
+    let told = format!(
+        "{health:?}: rests after {opened_after:?}, back after {back_after:?}, {} done, {} moved, {} repeated",
+        runs.done.load(Ordering::Relaxed),
+        runs.moves.load(Ordering::Relaxed),
+        runs.retries.load(Ordering::Relaxed),
+    );
+    assert!(runs.failed.lock().unwrap().is_empty(), "{told}: {:?}", runs.failed.lock().unwrap());
+    assert!(opened.lock().unwrap().len() == 1, "{told}");
+    println!("{told}");
+}
+
+#[tokio::test]
+async fn an_endpoint_that_dies_costs_no_run() {
+    falls_ill(Health::Dead, |_| ()).await;
+}
+
+#[tokio::test]
+async fn an_endpoint_that_answers_500_costs_no_run() {
+    falls_ill(Health::Error, |_| ()).await;
+}
+
+#[tokio::test]
+async fn an_endpoint_that_hangs_costs_no_run() {
+    falls_ill(Health::Hung, |_| ()).await;
+}
+
+#[tokio::test]
+async fn an_endpoint_whose_runner_freezes_costs_no_run() {
+    let limit = |config: &mut Config| config.resident_first_byte_timeout = Duration::from_secs(2);
+    falls_ill(Health::Frozen, limit).await;
+}
+
+#[tokio::test]
+async fn a_frozen_runner_is_found_out_and_tried_again_where_it_is_the_only_one() {
+    let model = FickleModel::start(LATENCY).await;
+    let mut config = ollama(&model.url);
+    config.resident_first_byte_timeout = Duration::from_secs(2);
+    let client = client(&config);
+    model.turn(Health::Frozen);
+    let begun = Instant::now();
+
+    let error = ask(&client, "hi").await.unwrap_err();
+    assert_eq!(error.class(), "llm.timeout");
+    assert!(error.to_string().ends_with("frozen-runner timeout after 2s"), "{error}");
+    assert!(begun.elapsed() < FIVE_SECONDS, "{:?}", begun.elapsed());
+    assert_eq!(error.disposition(), Disposition::Retry { after: None });
+
+    model.turn(Health::Well);
+    let answer = ask(&client, "hi").await.unwrap();
+    // It rested for a second.
+    assert!(answer.timings.queued > Duration::from_millis(500), "{:?}", answer.timings);
+}
+
+#[tokio::test]
+async fn a_call_that_was_not_sent_goes_elsewhere_at_once() {
+    let model = FickleModel::start(LATENCY).await;
+    let client = client(&ollama(&format!("http://127.0.0.1:1,{}", model.url)));
+    for _ in 0..10 {
+        ask(&client, "hi").await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn an_endpoint_without_the_model_is_passed_over() {
+    let (models, config) = three().await;
+    models[0].turn(Health::Empty);
+    let client = client(&config);
+    for _ in 0..10 {
+        ask(&client, "hi").await.unwrap();
+    }
+
+    models.iter().for_each(|model| model.turn(Health::Empty));
+    let error = ask(&client, "hi").await.unwrap_err();
+    assert_eq!((error.class(), error.disposition()), ("llm.model_missing", Disposition::Reject));
+}
+
+#[tokio::test]
+async fn another_model_stands_in_and_the_answer_says_so() {
+    let missing = Reply::json(404, r#"{"error":"model 'llama3.2:latest' not found"}"#);
+    let (url, server) = ModelServer::start(vec![missing, Reply::ollama("small")]).await;
+    let mut config = ollama(&url);
+    config.ollama.fallback_model = Some("tiny".to_owned());
+    let client = client(&config);
+
+    let answer = ask(&client, "hi").await.unwrap();
+
+    assert_eq!((answer.text.as_str(), &*answer.model), ("small", "tiny"));
+    assert_eq!(answer.instead_of.as_deref(), Some("llama3.2:latest"));
+    let asked: Vec<_> = server.requests().iter().map(|r| r.json()["model"].clone()).collect();
+    assert_eq!(asked, ["llama3.2:latest", "tiny"]);
+    let again = ask(&client, "hi").await.unwrap();
+    assert_eq!(&*again.model, "tiny");
+}
+
+#[tokio::test]
+async fn another_provider_stands_in_where_the_first_can_not_be_reached() {
+    let said = "data: {\"choices\":[{\"delta\":{\"content\":\"x\"}}]}\n\ndata: [DONE]\n\n";
+    let reply = Reply::of(200, "text/event-stream", said);
+    let (url, server) = ModelServer::start(vec![reply]).await;
+    let mut config = ollama("http://127.0.0.1:1");
+    config.fallback_provider = Some(weir::llm::Provider::OpenAi);
+    config.openai = openai(&url).openai;
+    let client = client(&config);
+
+    let mut moved = 0;
+    let answer = loop {
+        match ask(&client, "hi").await {
+            Ok(answer) => break answer,
+            Err(error) => {
+                assert_eq!(error.class(), "llm.unreachable");
+                moved += 1;
+                assert!(moved <= 3);
+            }
+        }
+    };
+
+    assert_eq!(
+        (&*answer.model, answer.instead_of.as_deref()),
+        ("gpt-4o-mini", Some("llama3.2:latest"))
+    );
+    assert_eq!(server.requests()[0].target, "/v1/chat/completions");
+}
+
+#[tokio::test]
+async fn a_call_may_ask_another_model() {
+    let (url, server) = ModelServer::start(vec![Reply::ollama("x")]).await;
+    let client = client(&ollama(&url));
+    let queue = QueueTime::default();
+    let request = Request { system: None, prompt: "hi", model: Some("other"), queue: &queue };
+
+    let answer = client.ask(request).await.unwrap();
+
+    assert_eq!((&*answer.model, answer.instead_of), ("other", None));
+    assert_eq!(server.requests()[0].json()["model"], "other");
+}
+
+#[tokio::test]
+async fn every_endpoint_gets_its_own_credentials() {
+    let reply = || vec![Reply::ollama("x").slowly(LATENCY)];
+    let (a, server_a) = ModelServer::start(reply()).await;
+    let (b, server_b) = ModelServer::start(reply()).await;
+    let (c, server_c) = ModelServer::start(reply()).await;
+    let with = |url: &str, login: &str| url.replace("http://", &format!("http://{login}@"));
+    let urls = format!("{},{},{c}", with(&a, "ada:hunter2"), with(&b, ":hunter3"));
+    let mut config = ollama(&urls);
+    config.ollama.api_key = Some("hunter4".into());
+    let client = client(&config);
+    let queue = QueueTime::default();
+    let request = Request { system: None, prompt: "hi", model: None, queue: &queue };
+
+    let calls = (0..9).map(|_| client.ask(request));
+    for answer in futures_util::future::join_all(calls).await {
+        answer.unwrap();
+    }
+
+    let sent = |server: &ModelServer| server.requests()[0].headers["authorization"].clone();
+    assert_eq!(sent(&server_a), "Basic YWRhOmh1bnRlcjI=");
+    assert_eq!(sent(&server_b), "Bearer hunter3");
+    assert_eq!(sent(&server_c), "Bearer hunter4");
+    let told: Vec<_> = client.endpoints().iter().map(|view| view.endpoint().to_string()).collect();
+    assert_eq!(told, [a, b, c]);
+}
+
+#[tokio::test]
+async fn ten_thousand_calls_wait_small_and_asleep() {
+    const CALLS: usize = 10_000;
+    let (url, _server) = ModelServer::start(vec![Reply::ollama("x").slowly(super::LATER)]).await;
+    let mut config = ollama(&url);
+    config.ollama.max_concurrency = 1;
+    let client = client(&config);
+    let queues: Vec<_> = (0..=CALLS).map(|_| QueueTime::default()).collect();
+    let polls = AtomicUsize::new(0);
+    let before = resident();
+    let mut calls: Vec<_> = queues
+        .iter()
+        .map(|queue| client.ask(Request { system: None, prompt: "hi", model: None, queue }))
+        .collect();
+    let size = size_of_val(&*calls[0]);
+
+    let all = async {
+        let counted = calls.iter_mut().map(|call| {
+            std::future::poll_fn(|cx| {
+                polls.fetch_add(1, Ordering::Relaxed);
+                call.poll_unpin(cx)
+            })
+        });
+        futures_util::future::join_all(counted).await;
+    };
+    assert!(timeout(Duration::from_secs(3), all).await.is_err());
+    let each = resident().saturating_sub(before) / CALLS;
+    let polled = polls.load(Ordering::Relaxed);
+
+    assert!(size <= 2048, "{size} bytes");
+    // Other tests run in this process; 10,000 runs may take 256 MB.
+    assert!(each <= 16 * 1024, "{each} bytes each");
+    // Each once when it came, and hardly ever again: the first one looks up now and then.
+    assert!(polled <= CALLS + 200, "{polled}");
+    println!("{size} bytes of future, {each} resident, {polled} polls");
+}
+
+/// The memory that this process holds, in bytes.
+fn resident() -> usize {
+    let statm = std::fs::read_to_string("/proc/self/statm").unwrap();
+    let pages: usize = statm.split(' ').nth(1).unwrap().parse().unwrap();
+    pages * 4096
+}
