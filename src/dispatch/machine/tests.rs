@@ -218,7 +218,7 @@ fn an_attempt_that_moves_elsewhere_waits_for_nothing_and_counts_as_none() {
     for _ in 0..5 {
         attempts.push(bench.attempt);
         let moved = Ended::Retry { pause: Pause::None };
-        bench.machine.ended(at(0, 0), moved, 1.0 - f64::EPSILON, bench.now);
+        bench.machine.ended(at(0, 0), moved, || 1.0 - f64::EPSILON, bench.now);
         bench.turn();
         if attempts.len() > 3 {
             bench.after(2 * SECOND);
