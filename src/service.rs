@@ -20,7 +20,7 @@ use crate::dispatch::machine::Settings;
 use crate::dispatch::{DeliveryGuarantee, Driver, End, Parts};
 use crate::graph::BuildError;
 use crate::kafka::{self, Identity, IdentityError, Member, Reporter};
-use crate::llm::{self, BreakerState, ChatModel, Client, Observation, Reachability};
+use crate::llm::{self, Availability, BreakerState, ChatModel, Client, Observation, Reachability};
 use crate::shutdown::Shutdown;
 use crate::sink::{self, Guarantee, KafkaPublisher, Size, Stability, Topic, TopicsError};
 use crate::source::{self, Source};
@@ -263,6 +263,12 @@ impl Service {
                 Reachability::Ready | Reachability::Partly(_) => component.ready(),
                 Reachability::Waiting(reason) => component.waiting(reason),
             }
+        }));
+        let component = self.health.component("model");
+        tracker.spawn(client.care(ended.clone(), move |state| match state {
+            Availability::Ready => component.ready(),
+            Availability::Pulling(progress) => component.progress(progress),
+            Availability::Missing(reason) => component.waiting(reason),
         }));
         Ok(Arc::new(client))
     }

@@ -30,8 +30,7 @@ impl LlmAnalysis {
     async fn ask(&self, state: &AgentState) -> Result<AgentUpdate, AgentError> {
         let input = input_block(state);
         let prompt = format!("{ROLE}\n\n{input}\n\n{CLOSING}");
-        let request =
-            Request { system: None, prompt: &prompt, model: None, queue: &state.queue_time };
+        let request = Request::prompt(&prompt, &state.queue_time);
         let answer = self.model.ask(request).await?;
         let mut metadata = json!({
             "model": &*answer.model,

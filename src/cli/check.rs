@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::config::{self, Config, Origin, Problems, Warning};
 use crate::dispatch::DeliveryGuarantee;
-use crate::llm::{CheckReport, Client, Presence, Provider};
+use crate::llm::{CheckReport, Client, Ollama, Presence, Provider, Pull};
 use crate::sink::{self, Finding, Guarantee};
 
 use super::exit::Exit;
@@ -153,12 +153,12 @@ async fn models(config: &Config) -> Vec<Finding> {
         }
     };
     let endpoints = client.endpoints();
-    join_all(endpoints.iter().map(model)).await
+    join_all(endpoints.iter().map(|client| model(client, &config.llm.ollama))).await
 }
 
-async fn model(client: &Client) -> Finding {
+async fn model(client: &Client, settings: &Ollama) -> Finding {
     let outcome = match client.check().await {
-        Ok(report) => judge(&report, client.provider()),
+        Ok(report) => judge(&report, client.provider(), settings),
         Err(error) => {
             let variable = match client.provider() {
                 Provider::Ollama => "OLLAMA_BASE_URL",
@@ -170,20 +170,31 @@ async fn model(client: &Client) -> Finding {
     Finding { name: format!("model {}", client.model()), outcome }
 }
 
-fn judge(report: &CheckReport, provider: Provider) -> Result<String, String> {
+fn judge(report: &CheckReport, provider: Provider, settings: &Ollama) -> Result<String, String> {
     let endpoint = &report.endpoint;
     let server = match &report.version {
         Some(version) => format!("{endpoint}, version {version}"),
         None => endpoint.to_string(),
     };
+    let asked = match provider {
+        Provider::Ollama => settings.num_ctx.unwrap_or_default(),
+        Provider::OpenAi => 0,
+    };
     match (report.presence, provider) {
         (Presence::Present, _) => Ok(match report.context_length {
+            Some(tokens) if tokens < asked => format!(
+                "present at {server}, made for up to {tokens} tokens of context: the server cuts OLLAMA_NUM_CTX \
+                 ({asked}) to that"
+            ),
             Some(tokens) => {
                 format!("present at {server}, made for up to {tokens} tokens of context")
             }
             None => format!("present at {server}"),
         }),
         (Presence::Unknown, _) => Ok(format!("{server} answers; it keeps no list of models")),
+        (Presence::Missing, Provider::Ollama) if settings.pull == Pull::Missing => Ok(format!(
+            "is not at {server}, which is told to fetch it (OLLAMA_PULL) when weir starts"
+        )),
         (Presence::Missing, Provider::Ollama) => {
             let model = &report.model;
             Err(format!("is not at {server}; run `ollama pull {model}` there, or set OLLAMA_MODEL"))

@@ -297,7 +297,7 @@ impl Desk {
     async fn answer(&self, body: &[u8]) -> Result<(Question, Answer), String> {
         let question = Question::read(body)?;
         let (prompt, queue) = (question.text(), QueueTime::default());
-        let request = Request { system: None, prompt: &prompt, model: None, queue: &queue };
+        let request = Request::prompt(&prompt, &queue);
         let answer = self.model.ask(request).await.map_err(|error| error.to_string())?;
         Ok((question, answer))
     }

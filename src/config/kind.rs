@@ -30,6 +30,8 @@ pub(super) enum Kind {
     Number(f64, f64),
     /// A duration with units.
     Duration(&'static str, &'static str),
+    /// A duration, or `-1` for one without an end.
+    DurationOrForever(&'static str, &'static str),
     /// A duration; a bare number means seconds.
     Seconds(&'static str, &'static str),
     /// A number of bytes; an empty upper bound is none.
@@ -79,7 +81,10 @@ impl Kind {
                 within(&number, (&min, min), Some((&max, max)))?;
                 Ok(number.to_string())
             }
-            Self::Duration(min, max) => duration(text, min, max),
+            Self::DurationOrForever(..) if text == "-1" => Ok(text.to_owned()),
+            Self::Duration(min, max) | Self::DurationOrForever(min, max) => {
+                duration(text, min, max)
+            }
             Self::Seconds(min, max) => match text.parse::<u64>() {
                 Ok(seconds) => duration(&format!("{seconds}s"), min, max),
                 Err(_) => duration(text, min, max),
@@ -109,6 +114,9 @@ impl Kind {
             Self::Duration(min, max) => {
                 format!("a number and a unit (ms, s, m, h) from {min} to {max}, such as 1m 30s")
             }
+            Self::DurationOrForever(min, max) => {
+                format!("-1, or a number and a unit (ms, s, m, h) from {min} to {max}")
+            }
             Self::Seconds(min, max) => format!("whole seconds or a duration from {min} to {max}"),
             Self::Size(min, "") => format!("a size of at least {min}, such as 64MiB"),
             Self::Size(min, max) => format!("a size from {min} to {max}, such as 1MiB"),
@@ -137,6 +145,7 @@ impl Kind {
             Self::Count(..) => "count",
             Self::Number(..) => "number",
             Self::Duration(..) => "duration",
+            Self::DurationOrForever(..) => "duration, `-1`",
             Self::Seconds(..) => "seconds or duration",
             Self::Size(..) => "size",
             Self::Choice(_) | Self::ChoiceAnyCase(_) => "word",
@@ -151,7 +160,9 @@ impl Kind {
         match self {
             Self::Count(min, max) => format!("{min} to {max}"),
             Self::Number(min, max) => format!("{min} to {max}"),
-            Self::Duration(min, max) | Self::Seconds(min, max) => format!("{min} to {max}"),
+            Self::Duration(min, max)
+            | Self::DurationOrForever(min, max)
+            | Self::Seconds(min, max) => format!("{min} to {max}"),
             Self::Size(min, "") => format!("from {min}"),
             Self::Size(min, max) => format!("{min} to {max}"),
             Self::Choice(words) => words.join(", "),

@@ -266,6 +266,13 @@ const OLLAMA: &[Variable] = variables! {
     OLLAMA_TEMPERATURE = "0.7", Kind::Number(0.0, 2.0);
     /// The most calls at once of one model at one endpoint; Ollama itself queues without a bound.
     OLLAMA_MAX_CONCURRENCY = "32", Kind::Count(1, 10_000);
+    /// The context that the model is loaded with, in tokens, sent with every call; the server's own when
+    /// not set.
+    OLLAMA_NUM_CTX = "", Kind::Count(512, 10_000_000);
+    /// How long the model stays loaded after a call, `-1` for ever; the server's own when not set.
+    OLLAMA_KEEP_ALIVE = "", Kind::DurationOrForever("0s", "720h");
+    /// Whether the server is told to fetch the model when it does not have it; calls wait meanwhile.
+    OLLAMA_PULL = "never", Kind::Choice(&["never", "missing"]);
 };
 
 const OPENAI: &[Variable] = variables! {

@@ -40,8 +40,8 @@ struct Model {
 
 impl ChatModel for Model {
     fn ask<'a>(&'a self, request: llm::Request<'a>) -> BoxFuture<'a, Result<Answer, llm::Error>> {
-        let task =
-            request.prompt.lines().find_map(|line| line.strip_prefix("Task: ")).unwrap().to_owned();
+        let mut lines = request.question().lines();
+        let task = lines.find_map(|line| line.strip_prefix("Task: ")).unwrap().to_owned();
         let count = *self
             .calls
             .lock()

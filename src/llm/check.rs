@@ -6,12 +6,17 @@ use std::time::Duration;
 use reqwest::Method;
 use serde::Deserialize;
 use serde_json::{Map, Value};
+use tokio::time::Instant;
 
 use super::call::{self, Clock, Deadlines};
 use super::client::Client;
 use super::config::Provider;
+use super::context::{self, Contexts, Reading, same_model};
 use super::error::{Error, Fault};
-use super::{ollama, openai};
+use super::estimate::Estimate;
+use super::model::Usage;
+use super::pool;
+use super::{ollama_request, openai};
 
 /// How long the server may take to say what it is: it needs no model for that and answers at once.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -61,7 +66,7 @@ impl Client {
     /// Returns whether the endpoint answers at all: any status will do.
     pub(super) async fn probe(&self) -> Result<(), Error> {
         let path = match self.provider() {
-            Provider::Ollama => ollama::VERSION,
+            Provider::Ollama => ollama_request::VERSION,
             Provider::OpenAi => openai::MODELS,
         };
         let clock = self.clock();
@@ -72,11 +77,44 @@ impl Client {
         Ok(())
     }
 
+    /// Refuses the answer to a prompt that the server cut, as far as its count of tokens shows.
+    ///
+    /// Where that depends on the context, the server is asked for it: right after a call the model is loaded. No
+    /// more often than the answer is forgotten, and an answer that does not come leaves the usual sizes to tell.
+    pub(super) async fn examine(
+        &self,
+        estimate: Estimate,
+        usage: Option<Usage>,
+    ) -> Result<(), Fault> {
+        let (guard, model) = (self.door().context(), self.model());
+        let reading = match guard.read(model, (estimate, usage), Instant::now()) {
+            Reading::Open => {
+                guard.learn(model, self.ask_contexts().await, Instant::now());
+                guard.read(model, (estimate, usage), Instant::now())
+            }
+            known @ (Reading::Whole | Reading::Cut) => known,
+        };
+        match reading {
+            Reading::Whole | Reading::Open => Ok(()),
+            Reading::Cut => Err(context::cut(usage)),
+        }
+    }
+
+    async fn ask_contexts(&self) -> Contexts {
+        match self.provider() {
+            Provider::Ollama => match pool::residents(self.door()).await {
+                Ok(loaded) => Contexts::of(&loaded, self.model()),
+                Err(_) => Contexts::Unknown,
+            },
+            Provider::OpenAi => Contexts::Unknown,
+        }
+    }
+
     async fn check_ollama(&self) -> Result<CheckReport, Fault> {
-        let version = self.fetch(Method::GET, ollama::VERSION, None).await?;
+        let version = self.fetch(Method::GET, ollama_request::VERSION, None).await?;
         let version: Version = understand(&version)?;
         let question = serde_json::json!({ "model": self.model() }).to_string();
-        let shown = match self.fetch(Method::POST, ollama::SHOW, Some(question)).await {
+        let shown = match self.fetch(Method::POST, ollama_request::SHOW, Some(question)).await {
             Ok(shown) => Some(shown),
             Err(Fault::ModelMissing { .. }) => None,
             Err(fault) => return Err(fault),
@@ -97,11 +135,7 @@ impl Client {
             }
             Err(fault) => return Err(fault),
         };
-        // Ollama lists its models with their tag, and takes them without one that is the latest.
-        let names = |entry: &Entry| {
-            entry.id.strip_suffix(":latest") == Some(&**self.model()) || *entry.id == **self.model()
-        };
-        let presence = match listed.data.iter().any(names) {
+        let presence = match listed.data.iter().any(|entry| same_model(&entry.id, self.model())) {
             true => Presence::Present,
             false => Presence::Missing,
         };

@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use reqwest::Method;
@@ -10,12 +9,15 @@ use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderValue};
 use tokio::time::Instant;
 
 use super::call::{self, Deadlines, Exchange};
-use super::config::{Config, Provider};
+use super::config::{Config, Provider, Pull};
 use super::door::Door;
 use super::error::{Error, Fault};
+use super::estimate::Estimate;
 use super::model::{Answer, ChatModel, Request, Timings};
 use super::observe::{Call, Observation, Observer, Running};
+use super::ollama_request::{self, Terms};
 use super::pool::{Blame, Permit, Pool, Turned};
+use super::pull::Delivery;
 use super::reader::{Bounds, Reader};
 use super::{ollama, openai};
 
@@ -30,7 +32,9 @@ struct Shared {
     main: Desk,
     /// Another provider, for when the main one can't be asked.
     also: Option<Desk>,
-    temperature: f64,
+    terms: Terms,
+    pull: Pull,
+    delivery: Delivery,
     deadlines: Deadlines,
     bounds: Bounds,
     /// When calls are let through at start though nothing has answered.
@@ -93,7 +97,13 @@ impl Client {
         let shared = Shared {
             main,
             also,
-            temperature: config.ollama.temperature,
+            terms: Terms {
+                temperature: config.ollama.temperature,
+                num_ctx: config.ollama.num_ctx,
+                keep_alive: config.ollama.keep_alive,
+            },
+            pull: config.ollama.pull,
+            delivery: Delivery::default(),
             deadlines: Deadlines::of(config),
             bounds: Bounds {
                 answer: bytes(config.max_answer.as_u64()),
@@ -129,7 +139,7 @@ impl Client {
     #[must_use]
     pub fn endpoints(&self) -> Vec<Self> {
         let views = self.desks().flat_map(Desk::views);
-        views.map(|view| Self { view, shared: Arc::clone(&self.shared) }).collect()
+        views.map(|view| self.at(view)).collect()
     }
 
     pub(super) fn desks(&self) -> impl Iterator<Item = &Desk> {
@@ -139,6 +149,27 @@ impl Client {
     /// Returns when calls are let through at start though nothing has answered.
     pub(super) fn opens(&self) -> Instant {
         self.shared.opens
+    }
+
+    /// Returns a handle for each endpoint of the main provider.
+    pub(super) fn main_endpoints(&self) -> Vec<Self> {
+        self.shared.main.views().map(|view| self.at(view)).collect()
+    }
+
+    fn at(&self, view: View) -> Self {
+        Self { view, shared: Arc::clone(&self.shared) }
+    }
+
+    pub(super) fn door(&self) -> &Door {
+        &self.view.door
+    }
+
+    pub(super) fn pull(&self) -> Pull {
+        self.shared.pull
+    }
+
+    pub(super) fn delivery(&self) -> &Delivery {
+        &self.shared.delivery
     }
 
     pub(super) fn http(&self) -> &reqwest::Client {
@@ -162,13 +193,13 @@ impl Client {
     async fn call(&self, request: Request<'_>) -> Result<Answer, Error> {
         let shared = &self.shared;
         let wanted = request.model.map_or_else(|| Arc::clone(&shared.main.model), Arc::from);
-        let mut queued = Duration::ZERO;
+        let mut queued = shared.delivery.wait(request.queue).await;
         let mut moves: usize = 2 + self.desks().map(|desk| desk.pool.doors().len()).sum::<usize>();
         loop {
             let (who, stays) = self.who(&wanted);
             let pool = &who.desk.pool;
             let stays = stays || moves == 0;
-            let prompt = request.prompt.len();
+            let prompt = request.input.messages().map(|(_, text)| text.len()).sum();
             let entered = pool.enter(&who.model, stays, prompt, request.queue).await;
             let permit = match entered {
                 Ok(permit) => permit,
@@ -269,17 +300,19 @@ impl Client {
         who: &Who<'_>,
         permit: &Permit<'_>,
     ) -> Result<Exchange, Fault> {
-        let Shared { temperature, bounds, deadlines, .. } = &*self.shared;
+        let Shared { terms, bounds, deadlines, .. } = &*self.shared;
+        let (model, estimate) = (&who.model, Estimate::of(request));
+        permit.door().context().admit(model, estimate, Instant::now())?;
         let (path, body, reader, accept) = match who.desk.pool.provider {
             Provider::Ollama => (
-                ollama::GENERATE,
-                ollama::body(&who.model, *temperature, request),
+                ollama_request::path(request),
+                ollama_request::body(model, terms, request),
                 Reader::Ollama(ollama::Reader::new(*bounds)),
                 "application/json",
             ),
             Provider::OpenAi => (
                 openai::COMPLETIONS,
-                openai::body(&who.model, *temperature, request),
+                openai::body(model, terms.temperature, request),
                 Reader::OpenAi(openai::Reader::new(*bounds)),
                 "text/event-stream, application/json",
             ),
@@ -289,7 +322,12 @@ impl Client {
         post.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         post.headers_mut().insert(ACCEPT, HeaderValue::from_static(accept));
         *post.body_mut() = Some(body.into());
-        call::exchange(door.http(), post, reader, *deadlines, permit.pulse()).await
+        let exchange =
+            call::exchange(door.http(), post, reader, *deadlines, permit.pulse()).await?;
+        let provider = who.desk.pool.provider;
+        let asked = self.at(View { door: Arc::clone(door), provider, model: Arc::clone(model) });
+        asked.examine(estimate, exchange.draft.usage).await?;
+        Ok(exchange)
     }
 }
 
@@ -302,7 +340,13 @@ impl Desk {
             }
             Provider::OpenAi => (&openai.base_url, &openai.api_key, &openai.model, None),
         };
-        let doors = urls.iter().map(|url| Door::new(url, key.as_ref(), config));
+        let context = match provider {
+            Provider::Ollama => ollama.num_ctx,
+            Provider::OpenAi => None,
+        };
+        let doors = urls
+            .iter()
+            .map(|url| Door::new(url, key.as_ref(), config).map(|door| door.with_context(context)));
         let doors = doors.collect::<Result<Vec<_>, _>>()?;
         let pool = Pool::new(provider, doors, config, Arc::clone(observer));
         Ok(Self { pool, model: model.as_str().into(), fallback: fallback.map(Arc::from) })

@@ -10,6 +10,7 @@ use serde::Deserialize;
 
 use super::base_url::BaseUrl;
 use super::base_urls::{self, BaseUrls};
+use super::keep_alive::KeepAlive;
 
 /// The model and the limits of a call to it.
 #[derive(Debug, Clone, Deserialize)]
@@ -136,6 +137,29 @@ pub struct Ollama {
     /// `OLLAMA_NUM_PARALLEL` of the server its slots stay empty; far above it calls run into
     /// `LLM_FIRST_BYTE_TIMEOUT` while they wait there.
     pub max_concurrency: usize,
+    /// The context that the model is loaded with, in tokens. Default what the server is set to, from 512 to
+    /// 10,000,000.
+    ///
+    /// Where it is set, it goes with every call, and no call is cut or shifted by the server. A small one
+    /// refuses long tasks; a large one takes memory from the model, down to running on the CPU. Of what the
+    /// model was not made for, the server cuts it down.
+    pub num_ctx: Option<u64>,
+    /// How long the server keeps the model loaded after a call, `-1` for ever. Default what the server is
+    /// set to, from 0 s to 720 h. Short of the pause between two runs each run waits for a load.
+    pub keep_alive: Option<KeepAlive>,
+    /// What to do where the server does not have the model. Default `never`.
+    pub pull: Pull,
+}
+
+/// What to do where a server does not have the model.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Pull {
+    /// Say so: its operator decides what lies on its disk.
+    #[default]
+    Never,
+    /// Let the server fetch it; calls wait for it meanwhile.
+    Missing,
 }
 
 /// A server that speaks OpenAI's chat completions.
@@ -185,6 +209,9 @@ impl Default for Ollama {
             api_key: None,
             temperature: 0.7,
             max_concurrency: 32,
+            num_ctx: None,
+            keep_alive: None,
+            pull: Pull::Never,
         }
     }
 }

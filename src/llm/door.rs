@@ -11,6 +11,7 @@ use super::base_url::BaseUrl;
 use super::call;
 use super::client::SetupError;
 use super::config::Config;
+use super::context::Guard;
 use super::endpoint::Endpoint;
 use super::error::{Error, Fault};
 
@@ -29,6 +30,7 @@ pub(super) struct Door {
     endpoint: Endpoint,
     name: Arc<str>,
     http: reqwest::Client,
+    context: Guard,
 }
 
 impl Door {
@@ -40,7 +42,17 @@ impl Door {
     ) -> Result<Self, SetupError> {
         let endpoint = Endpoint::new(base, key)?;
         let http = http(&endpoint, config)?;
-        Ok(Self { name: endpoint.name(), endpoint, http })
+        Ok(Self { name: endpoint.name(), endpoint, http, context: Guard::default() })
+    }
+
+    /// Expects models to be loaded with a context of so many tokens.
+    pub(super) fn with_context(self, tokens: Option<u64>) -> Self {
+        Self { context: Guard::new(tokens), ..self }
+    }
+
+    /// Returns what is known of the contexts of its models.
+    pub(super) fn context(&self) -> &Guard {
+        &self.context
     }
 
     pub(super) fn http(&self) -> &reqwest::Client {

@@ -13,7 +13,7 @@ use crate::retry::Disposition;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{endpoint}: {fault}")]
 pub struct Error {
-    /// The base URL that was asked, without credentials.
+    /// The base URL that was asked, without credentials; of a [`Fault::SchemaMismatch`] the model.
     pub endpoint: Arc<str>,
     /// What went wrong.
     pub fault: Fault,
@@ -128,6 +128,12 @@ pub enum Fault {
         /// What was found.
         reason: String,
     },
+    /// The answer does not have the form that was asked for, and neither had the one before.
+    #[error("answer without the form that was asked for: {mistakes}")]
+    SchemaMismatch {
+        /// What is wrong with it.
+        mistakes: String,
+    },
     /// The answer passes a limit of the configuration.
     #[error("{what} longer than {limit} bytes")]
     TooLarge {
@@ -157,7 +163,7 @@ pub enum Phase {
 }
 
 /// Every class of this room, for the tables that must name them all.
-pub const CLASSES: [&str; 15] = [
+pub const CLASSES: [&str; 16] = [
     "llm.unreachable",
     "llm.reset",
     "llm.timeout",
@@ -172,6 +178,7 @@ pub const CLASSES: [&str; 15] = [
     "llm.context_overflow",
     "llm.truncated",
     "llm.bad_output",
+    "llm.schema_mismatch",
     "llm.too_large",
 ];
 
@@ -211,6 +218,7 @@ impl Fault {
             Self::ContextOverflow { .. } => "llm.context_overflow",
             Self::Truncated { .. } => "llm.truncated",
             Self::BadOutput { .. } => "llm.bad_output",
+            Self::SchemaMismatch { .. } => "llm.schema_mismatch",
             Self::TooLarge { .. } => "llm.too_large",
         }
     }
@@ -218,7 +226,8 @@ impl Fault {
     /// Returns what to do about it.
     ///
     /// A reply that is not understood is tried again, since it is most often a gateway's page while the server
-    /// behind it restarts. One that is too large is not: it was paid for, and the next would be as large.
+    /// behind it restarts. One that is too large is not: it was paid for, and the next would be as large. Nor is one
+    /// that missed its form twice.
     #[must_use]
     pub fn disposition(&self) -> Disposition {
         match self {
@@ -236,6 +245,7 @@ impl Fault {
             | Self::InvalidRequest { .. }
             | Self::Unauthorized { .. }
             | Self::ContextOverflow { .. }
+            | Self::SchemaMismatch { .. }
             | Self::TooLarge { .. } => Disposition::Reject,
         }
     }
@@ -260,6 +270,7 @@ impl Fault {
             | Self::Reset { reason }
             | Self::Truncated { reason }
             | Self::BadOutput { reason } => reason,
+            Self::SchemaMismatch { mistakes } => mistakes,
             Self::ModelMissing { message }
             | Self::WrongUrl { message, .. }
             | Self::InvalidRequest { message, .. }

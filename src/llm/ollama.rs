@@ -4,55 +4,15 @@ use std::fmt;
 use std::time::Duration;
 
 use serde::de::{IgnoredAny, MapAccess, Visitor};
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
 use super::error::Fault;
 use super::json;
 use super::lines::Lines;
-use super::model::{DoneReason, Request, ServerTimings, Usage};
+use super::model::{DoneReason, ServerTimings, Usage};
 use super::reader::{Bounds, Draft};
 use super::refusal;
-
-/// Where prompts go, under the base URL.
-pub(super) const GENERATE: &str = "api/generate";
-/// What answers at once, also while a model loads or requests queue.
-pub(super) const VERSION: &str = "api/version";
-/// What is loaded.
-pub(super) const PS: &str = "api/ps";
-/// What a model is, and whether it is there.
-pub(super) const SHOW: &str = "api/show";
-
-/// Returns the body of a request: the original's fields in the original's order, `system` last where there is one.
-pub(super) fn body(model: &str, temperature: f64, request: &Request<'_>) -> Vec<u8> {
-    // Strings and a number: nothing in it can fail to be written.
-    serde_json::to_vec(&Generate {
-        model,
-        stream: true,
-        options: Options { temperature },
-        format: "",
-        prompt: request.prompt,
-        system: request.system,
-    })
-    .unwrap_or_default()
-}
-
-#[derive(Serialize)]
-struct Generate<'a> {
-    model: &'a str,
-    stream: bool,
-    options: Options,
-    /// No format; the original sends it empty.
-    format: &'static str,
-    prompt: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    system: Option<&'a str>,
-}
-
-#[derive(Serialize)]
-struct Options {
-    temperature: f64,
-}
 
 /// Reads the lines of an answer.
 #[derive(Debug)]

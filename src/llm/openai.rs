@@ -8,8 +8,10 @@ use super::error::Fault;
 use super::json;
 use super::lines::Lines;
 use super::model::{DoneReason, Request, Usage};
+use super::ollama_request::Messages;
 use super::reader::{Bounds, Draft};
 use super::refusal;
+use super::schema::Schema;
 
 /// Where questions go, under the base URL.
 pub(super) const COMPLETIONS: &str = "chat/completions";
@@ -24,15 +26,18 @@ const MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// Returns the body of a request.
 pub(super) fn body(model: &str, temperature: f64, request: &Request<'_>) -> Vec<u8> {
-    let system = request.system.map(|content| Message { role: "system", content });
-    let user = Message { role: "user", content: request.prompt };
+    let form = |schema| ResponseFormat {
+        kind: "json_schema",
+        json_schema: JsonSchema { name: "answer", schema },
+    };
     // Strings and a number: nothing in it can fail to be written.
     serde_json::to_vec(&Completion {
         model,
-        messages: system.into_iter().chain([user]).collect(),
+        messages: Messages(request.input),
         stream: true,
         stream_options: StreamOptions { include_usage: true },
         temperature,
+        response_format: request.format.map(form),
     })
     .unwrap_or_default()
 }
@@ -40,10 +45,12 @@ pub(super) fn body(model: &str, temperature: f64, request: &Request<'_>) -> Vec<
 #[derive(Serialize)]
 struct Completion<'a> {
     model: &'a str,
-    messages: Vec<Message<'a>>,
+    messages: Messages<'a>,
     stream: bool,
     stream_options: StreamOptions,
     temperature: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    response_format: Option<ResponseFormat<'a>>,
 }
 
 #[derive(Serialize)]
@@ -52,9 +59,17 @@ struct StreamOptions {
 }
 
 #[derive(Serialize)]
-struct Message<'a> {
-    role: &'static str,
-    content: &'a str,
+struct ResponseFormat<'a> {
+    #[serde(rename = "type")]
+    kind: &'static str,
+    json_schema: JsonSchema<'a>,
+}
+
+/// Not `strict`: OpenAI would then refuse every schema with an optional field, and the answer is looked at all the same.
+#[derive(Serialize)]
+struct JsonSchema<'a> {
+    name: &'static str,
+    schema: &'a Schema,
 }
 
 /// Reads an answer, streamed or whole.
@@ -103,7 +118,11 @@ impl Reader {
                 let begin = std::mem::take(begin);
                 let text = begin.strip_prefix(MARK).unwrap_or(&begin).trim_ascii_start();
                 *form = match text.first() {
-                    None => return Ok(()),
+                    // Nothing but the mark so far, which is one only where it comes first.
+                    None => {
+                        *form = Form::Unknown(begin);
+                        return Ok(());
+                    }
                     Some(b'{') => Form::Whole(Vec::new()),
                     Some(_) if MARK.starts_with(text) => {
                         *form = Form::Unknown(begin);

@@ -38,9 +38,10 @@ impl Scripted {
     #[must_use]
     pub fn labelled() -> Self {
         Self::new(|request| {
+            let question = request.question();
             // A prompt begins with who the model is to be; what it is asked comes after that.
-            let question = request.prompt.split("\n\n").nth(1).unwrap_or(request.prompt);
-            let excerpt: String = question.trim().chars().take(EXCERPT_MAX).collect();
+            let part = question.split("\n\n").nth(1).unwrap_or(question);
+            let excerpt: String = part.trim().chars().take(EXCERPT_MAX).collect();
             Ok(format!("{LABEL} It was asked: {excerpt}"))
         })
     }
@@ -60,7 +61,10 @@ impl Scripted {
         Ok(Answer {
             model: "scripted".into(),
             instead_of: None,
-            usage: Some(Usage { input_tokens: words(request.prompt), output_tokens: words(&text) }),
+            usage: Some(Usage {
+                input_tokens: words(request.question()),
+                output_tokens: words(&text),
+            }),
             done_reason: DoneReason::Stop,
             timings: Timings {
                 first_byte: self.latency,

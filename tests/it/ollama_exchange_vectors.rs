@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use weir::llm::{ChatModel as _, Client, Config, Provider, QueueTime, Request};
+use weir::llm::{ChatModel as _, Client, Config, Message, Provider, QueueTime, Request, Role};
 
 use crate::support::model_server::{Abort, Chunk, Framing, ModelServer, Reply};
 use crate::support::vectors::rows;
@@ -112,11 +112,17 @@ async fn vectors_of_ollama_exchanges_end_as_the_rules_say() {
         let client = Client::new(&config, std::sync::Arc::new(|_| ())).unwrap();
 
         let queue = QueueTime::default();
-        let asked =
-            client.ask(Request { system: None, prompt: "hi", model: None, queue: &queue }).await;
+        let said = [Message::new(Role::User, "hi")];
+        let request = match row["request"]["path"].as_str().unwrap() {
+            "/api/generate" => Request::prompt("hi", &queue),
+            _ => Request::chat(&said, &queue),
+        };
+        let asked = client.ask(request).await;
 
         let seen = asked.map(|answer| answer.text).map_err(|error| error.class());
         assert_eq!(seen, expected(row), "{}", row["name"]);
         assert_eq!((server.counts().requests, server.replies_left()), (1, 0), "{}", row["name"]);
+        let path = row["request"]["path"].as_str().unwrap();
+        assert!(path.ends_with(&server.requests()[0].target), "{}", row["name"]);
     }
 }

@@ -100,7 +100,9 @@ fn every_bound_of_the_table_is_allowed_and_one_past_it_is_not() {
                 vec![min.to_string(), max.to_string()],
                 vec![(min - 0.01).to_string(), (max + 0.01).to_string(), "NaN".to_owned()],
             ),
-            Kind::Duration(min, max) | Kind::Seconds(min, max) => {
+            Kind::Duration(min, max)
+            | Kind::DurationOrForever(min, max)
+            | Kind::Seconds(min, max) => {
                 let parse = |text| humantime::parse_duration(text).unwrap();
                 let below = parse(min).checked_sub(Duration::from_nanos(1));
                 let above = parse(max) + Duration::from_nanos(1);

@@ -108,6 +108,7 @@ impl Blame {
             | Fault::Unauthorized { .. } => Self::Unfit,
             Fault::InvalidRequest { .. }
             | Fault::ContextOverflow { .. }
+            | Fault::SchemaMismatch { .. }
             | Fault::TooLarge { .. } => Self::Nobody,
         }
     }

@@ -26,6 +26,7 @@ use silence::{Bearing, Ear, FIRST_LOOK, LOOK, Silent};
 
 pub(super) use board::Rules;
 pub(super) use breaker::{Blame, Limits};
+pub(super) use residency::{Running as Resident, ask as residents};
 pub(super) use silence::Pulse;
 
 pub use breaker::BreakerState;

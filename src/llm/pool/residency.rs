@@ -12,7 +12,7 @@ use serde::Deserialize;
 use crate::llm::call::{self, Clock, Deadlines};
 use crate::llm::door::Door;
 use crate::llm::error::Fault;
-use crate::llm::ollama;
+use crate::llm::ollama_request::PS;
 
 /// How long an Ollama may take to say what is loaded; it needs no model for that and answers at once, whatever it does.
 pub(in crate::llm) const PATIENCE: Duration = Duration::from_millis(1200);
@@ -26,6 +26,8 @@ pub(in crate::llm) struct Running {
     name: String,
     #[serde(default)]
     pub(super) expires_at: String,
+    /// In tokens, for each of its slots; older servers don't tell.
+    pub(in crate::llm) context_length: Option<u64>,
 }
 
 #[derive(Deserialize)]
@@ -53,7 +55,7 @@ pub(in crate::llm) async fn ask(door: &Door) -> Result<Vec<Running>, Fault> {
         idle: PATIENCE,
         total: PATIENCE,
     });
-    let mut response = clock.send(door.http(), door.request(Method::GET, ollama::PS)).await?;
+    let mut response = clock.send(door.http(), door.request(Method::GET, PS)).await?;
     let body = call::read(&clock, &mut response, BODY_MAX).await?;
     Ok(serde_json::from_slice::<Listed>(&body).map(|listed| listed.models).unwrap_or_default())
 }

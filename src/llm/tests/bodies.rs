@@ -170,6 +170,7 @@ fn completions_are_refused() {
     let check = check_completion;
     check("", Err("llm.truncated"));
     check("\u{feff}", Err("llm.truncated"));
+    check("\u{feff}\u{feff}{\"choices\":[]}", Err("llm.bad_output"));
     check(&format!("{A}\n\n"), Err("llm.truncated"));
     check(&format!("{A}\n\ndata: {{\"choi"), Err("llm.truncated"));
     check(&format!("{A}\n\ndata: [DO"), Err("llm.truncated"));

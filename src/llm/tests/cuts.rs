@@ -100,6 +100,8 @@ fn piece() -> impl Strategy<Value = Vec<u8>> {
         "{\"error\":\"\"}",
         "{\"error\":\"x\"}",
         "{\"message\":{\"content\":\"b\"}}",
+        "{\"message\":{\"content\":\"\",\"thinking\":\"h\",\"tool_calls\":[{\"function\":{}}]},\"done\":false}",
+        "{\"message\":{\"content\":null},\"done\":true,\"done_reason\":\"length\",\"prompt_eval_count\":9}",
         "data: {\"choices\":[{\"delta\":{\"content\":\"c\"},\"finish_reason\":null}]}",
         "data: {\"choices\":[{\"message\":{\"content\":\"d\"},\"finish_reason\":\"stop\"}]}",
         "data: [DONE]",

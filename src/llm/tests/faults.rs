@@ -39,6 +39,7 @@ fn faults() -> Vec<Fault> {
         Fault::ContextOverflow { message: text() },
         Fault::Truncated { reason: text() },
         Fault::BadOutput { reason: text() },
+        Fault::SchemaMismatch { mistakes: text() },
         Fault::TooLarge { what: "line", limit: 9 },
     ]
 }
@@ -48,6 +49,24 @@ fn every_class_is_listed_once() {
     let classes: Vec<_> = faults().iter().map(Fault::class).collect();
 
     assert_eq!(classes, CLASSES);
+}
+
+#[test]
+fn the_page_of_errors_says_what_is_done() {
+    let page = include_str!("../../../docs/errors.md");
+    for fault in faults() {
+        let begin = format!("| `{}` |", fault.class());
+        let row = page.lines().find(|line| line.starts_with(&begin)).unwrap();
+        let said = row.split(" | ").nth(2).unwrap();
+
+        match fault.disposition() {
+            Disposition::Retry { .. } | Disposition::Elsewhere => {
+                assert!(said.starts_with("retry"), "{row}")
+            }
+            Disposition::Reject => assert_eq!(said, "reject, `failure`", "{row}"),
+            Disposition::Stop => panic!("no fault of a model ends the process: {row}"),
+        }
+    }
 }
 
 fn check_class(status: u16, body: &str, class: &str) {

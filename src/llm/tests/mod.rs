@@ -1,6 +1,9 @@
 mod bodies;
+mod context;
 mod cuts;
 mod faults;
+mod pulls;
+mod structured;
 mod waits;
 
 use super::error::Fault;

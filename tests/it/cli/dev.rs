@@ -134,10 +134,7 @@ async fn the_scripted_model_speaks_both_dialects_and_says_what_it_is() {
 
         let report = client.check().await.unwrap();
         let queue = QueueTime::default();
-        let answer = client
-            .ask(Request { system: None, prompt: "Why is that?", model: None, queue: &queue })
-            .await
-            .unwrap();
+        let answer = client.ask(Request::prompt("Why is that?", &queue)).await.unwrap();
 
         assert_eq!(report.presence, Presence::Present);
         assert!(

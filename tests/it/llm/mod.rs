@@ -9,9 +9,13 @@ use weir::llm::{Answer, ChatModel as _, Client, Config, Error, Provider, QueueTi
 use crate::support::model_server::{ModelServer, Reply};
 
 mod pool;
+mod care;
+mod context;
 mod presence;
+mod real;
 mod replies;
 mod requests;
+mod structured;
 mod time;
 
 const SOON: Duration = Duration::from_millis(150);
@@ -34,7 +38,7 @@ fn client(config: &Config) -> Client {
 
 async fn ask(client: &Client, prompt: &str) -> Result<Answer, Error> {
     let queue = QueueTime::default();
-    client.ask(Request { system: None, prompt, model: None, queue: &queue }).await
+    client.ask(Request::prompt(prompt, &queue)).await
 }
 
 /// Asks Ollama once and returns what it came to: the text, or the class.

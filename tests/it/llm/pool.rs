@@ -261,7 +261,7 @@ async fn a_call_may_ask_another_model() {
     let (url, server) = ModelServer::start(vec![Reply::ollama("x")]).await;
     let client = client(&ollama(&url));
     let queue = QueueTime::default();
-    let request = Request { system: None, prompt: "hi", model: Some("other"), queue: &queue };
+    let request = Request { model: Some("other"), ..Request::prompt("hi", &queue) };
 
     let answer = client.ask(request).await.unwrap();
 
@@ -281,7 +281,7 @@ async fn every_endpoint_gets_its_own_credentials() {
     config.ollama.api_key = Some("hunter4".into());
     let client = client(&config);
     let queue = QueueTime::default();
-    let request = Request { system: None, prompt: "hi", model: None, queue: &queue };
+    let request = Request::prompt("hi", &queue);
 
     let calls = (0..9).map(|_| client.ask(request));
     for answer in futures_util::future::join_all(calls).await {
@@ -306,10 +306,8 @@ async fn ten_thousand_calls_wait_small_and_asleep() {
     let queues: Vec<_> = (0..=CALLS).map(|_| QueueTime::default()).collect();
     let polls = AtomicUsize::new(0);
     let before = resident();
-    let mut calls: Vec<_> = queues
-        .iter()
-        .map(|queue| client.ask(Request { system: None, prompt: "hi", model: None, queue }))
-        .collect();
+    let mut calls: Vec<_> =
+        queues.iter().map(|queue| client.ask(Request::prompt("hi", queue))).collect();
     let size = size_of_val(&*calls[0]);
 
     let all = async {

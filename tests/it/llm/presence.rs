@@ -34,7 +34,7 @@ async fn calls_wait_for_an_endpoint_that_is_not_up_yet() {
         let listener = TcpListener::bind(address).await.unwrap();
         ModelServer::on(listener, vec![Reply::ollama("up")])
     };
-    let request = Request { system: None, prompt: "hi", model: None, queue: &queue };
+    let request = Request::prompt("hi", &queue);
     let (answer, server) = tokio::join!(client.ask(request), starting);
 
     assert_eq!(answer.unwrap().text, "up");
@@ -78,15 +78,15 @@ async fn nothing_waits_for_a_watch_that_ended() {
 async fn a_check_tells_what_stands_there() {
     let show = r#"{"model_info":{"general.architecture":"llama","llama.context_length":131072}}"#;
     let missing = r#"{"error":"model 'llama3.2:latest' not found"}"#;
-    let replies = vec![Reply::json(200, show), Reply::json(404, missing)];
-    let (url, server) = ModelServer::start(replies).await;
+    let (url, server) = ModelServer::start(vec![]).await;
+    server.page("/api/show", [Reply::json(200, show), Reply::json(404, missing)]);
     let client = client(&ollama(&url));
 
     let report = client.check().await.unwrap();
     assert_eq!(&*report.endpoint, url);
     assert_eq!(report.version.as_deref(), Some("0.17.4"));
     assert_eq!((report.presence, report.context_length), (Presence::Present, Some(131_072)));
-    assert_eq!(server.requests()[0].json(), json!({ "model": "llama3.2:latest" }));
+    assert_eq!(server.probed()[1].json(), json!({ "model": "llama3.2:latest" }));
 
     assert_eq!(client.check().await.unwrap().presence, Presence::Missing);
 }
@@ -119,7 +119,7 @@ async fn a_check_says_why_it_can_not() {
 #[tokio::test]
 async fn a_scripted_answer_says_that_it_is_scripted() {
     let queue = QueueTime::default();
-    let request = Request { system: None, prompt: "\nanalyze this", model: None, queue: &queue };
+    let request = Request::prompt("\nanalyze this", &queue);
 
     let answer = Scripted::labelled().ask(request).await.unwrap();
 

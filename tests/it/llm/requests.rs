@@ -1,7 +1,7 @@
 //! What is sent.
 
 use serde_json::json;
-use weir::llm::{ChatModel as _, DoneReason, QueueTime, Request, Usage};
+use weir::llm::{ChatModel as _, DoneReason, Input, QueueTime, Request, Usage};
 
 use crate::support::model_server::{ModelServer, Reply};
 
@@ -36,7 +36,8 @@ async fn a_path_a_key_and_a_system_prompt_go_with_the_request() {
     config.ollama.api_key = Some("test-bearer".into());
     let queue = QueueTime::default();
 
-    let request = Request { system: Some("be brief"), prompt: "hi", model: None, queue: &queue };
+    let input = Input::Prompt { system: Some("be brief"), prompt: "hi" };
+    let request = Request { input, format: None, model: None, queue: &queue };
     client(&config).ask(request).await.unwrap();
 
     let request = &server.requests()[0];
@@ -64,7 +65,8 @@ async fn an_openai_server_is_asked_for_a_stream_with_usage() {
     let (url, server) = ModelServer::start(vec![stream]).await;
     let queue = QueueTime::default();
 
-    let request = Request { system: Some("be brief"), prompt: "hi", model: None, queue: &queue };
+    let input = Input::Prompt { system: Some("be brief"), prompt: "hi" };
+    let request = Request { input, format: None, model: None, queue: &queue };
     let answer = client(&openai(&url)).ask(request).await.unwrap();
 
     assert_eq!(answer.text, "Say hi");

@@ -130,7 +130,7 @@ async fn time_in_line_is_the_queues() {
     config.ollama.max_concurrency = 1;
     let client = client(&config);
     let (first, second) = (QueueTime::default(), QueueTime::default());
-    let request = |queue| Request { system: None, prompt: "hi", model: None, queue };
+    let request = |queue| Request::prompt("hi", queue);
 
     let (one, two) = tokio::join!(client.ask(request(&first)), client.ask(request(&second)));
 

@@ -7,6 +7,7 @@ pub(crate) mod ledger;
 pub(crate) mod model_server;
 pub(crate) mod ollama;
 pub(crate) mod own_broker;
+pub(crate) mod real_ollama;
 pub(crate) mod process;
 #[cfg(feature = "failpoints")]
 pub(crate) mod scene;

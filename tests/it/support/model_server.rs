@@ -3,7 +3,7 @@
 //! Replies are given one after another, whatever connection a request comes on; the last one for ever. What a client
 //! asks to see whether the server is there is answered by itself and uses no reply up. Every request is recorded.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -44,6 +44,10 @@ pub(crate) struct ModelServer {
 #[derive(Default)]
 struct Shared {
     replies: Vec<Reply>,
+    /// What is answered at a path, instead of a reply: one after another, the last one for ever.
+    pages: Mutex<BTreeMap<String, VecDeque<Reply>>>,
+    /// What was asked at a path that is answered by itself.
+    probed: Mutex<Vec<Recorded>>,
     requests: Mutex<Vec<Recorded>>,
     counts: watch::Sender<Counts>,
 }
@@ -86,6 +90,16 @@ impl ModelServer {
         self.shared.requests.lock().unwrap().clone()
     }
 
+    /// Answers what comes to `path` with these from now on, and uses no reply up for it.
+    pub(crate) fn page(&self, path: &str, replies: impl IntoIterator<Item = Reply>) {
+        self.shared.pages.lock().unwrap().insert(path.to_owned(), replies.into_iter().collect());
+    }
+
+    /// Returns the requests that were answered by themselves.
+    pub(crate) fn probed(&self) -> Vec<Recorded> {
+        self.shared.probed.lock().unwrap().clone()
+    }
+
     /// Returns how many replies were not given yet.
     pub(crate) fn replies_left(&self) -> usize {
         self.shared.replies.len().saturating_sub(self.counts().requests)
@@ -124,8 +138,9 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>) {
 async fn serve(mut stream: TcpStream, shared: Arc<Shared>) {
     let mut buffer = Vec::new();
     while let Some(request) = receive(&mut stream, &mut buffer).await {
-        let reply = match probe(&request) {
+        let reply = match shared.page(&request).or_else(|| probe(&request)) {
             Some(reply) => {
+                shared.probed.lock().unwrap().push(request);
                 shared.counts.send_modify(|counts| counts.probes += 1);
                 reply
             }
@@ -147,6 +162,12 @@ async fn serve(mut stream: TcpStream, shared: Arc<Shared>) {
 }
 
 impl Shared {
+    fn page(&self, request: &Recorded) -> Option<Reply> {
+        let mut pages = self.pages.lock().unwrap();
+        let replies = pages.get_mut(&request.target)?;
+        if replies.len() > 1 { replies.pop_front() } else { replies.front().cloned() }
+    }
+
     fn take(&self, request: Recorded) -> Reply {
         let mut requests = self.requests.lock().unwrap();
         let next = requests.len().min(self.replies.len().saturating_sub(1));
@@ -162,6 +183,8 @@ impl Shared {
 pub(crate) fn probe(request: &Recorded) -> Option<Reply> {
     let body = match request.target.as_str() {
         "/api/version" => r#"{"version":"0.17.4"}"#,
+        "/api/show" => r#"{"model_info":{"llama.context_length":131072}}"#,
+        "/api/ps" => r#"{"models":[]}"#,
         "/api/tags" => r#"{"models":[{"name":"llama3.2:latest","model":"llama3.2:latest"}]}"#,
         "/v1/models" => r#"{"object":"list","data":[{"id":"gpt-4o-mini","object":"model"}]}"#,
         _ => return None,

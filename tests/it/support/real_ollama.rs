@@ -1,0 +1,59 @@
+//! The real Ollama of a test run, and what only tests ask of it.
+
+use serde_json::Value;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::sync::{Mutex, MutexGuard};
+
+/// One test at a time: the server has one slot, and a test that waits for another's answer measures that.
+static TURN: Mutex<()> = Mutex::const_new(());
+
+/// A real server with a small model.
+pub(crate) struct Ollama {
+    /// Its base URL.
+    pub(crate) url: String,
+    /// The model's name.
+    pub(crate) model: String,
+    _turn: MutexGuard<'static, ()>,
+}
+
+impl Ollama {
+    /// Returns the server, or nothing where tests of it are skipped.
+    pub(crate) async fn real() -> Option<Self> {
+        let variable = |name| std::env::var_os(name).and_then(|value| value.into_string().ok());
+        if variable("WEIR_TEST_SKIP").is_some_and(|skip| skip.contains("ollama")) {
+            return None;
+        }
+        let url = variable("WEIR_TEST_OLLAMA").expect(
+            "WEIR_TEST_OLLAMA names no server: run the tests by tests/run, or set it, or WEIR_TEST_SKIP=ollama",
+        );
+        let model = variable("WEIR_TEST_OLLAMA_MODEL").unwrap_or_else(|| "tiny".to_owned());
+        Some(Self { url, model, _turn: TURN.lock().await })
+    }
+
+    /// Makes a second model out of the first, with these parameters, and returns its name.
+    pub(crate) async fn variant(&self, suffix: &str, parameters: &Value) -> String {
+        let name = format!("{}-{suffix}", self.model);
+        let body = serde_json::json!({
+            "model": name, "from": self.model, "parameters": parameters, "stream": false,
+        });
+        let reply = self.post("/api/create", &body).await;
+        assert!(reply.contains("\"success\""), "{reply}");
+        name
+    }
+
+    /// Sends a request and returns all of the reply.
+    pub(crate) async fn post(&self, path: &str, body: &Value) -> String {
+        let address = self.url.trim_start_matches("http://");
+        let body = body.to_string();
+        let head = format!(
+            "POST {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\nContent-Length: {}\r\n\r\n",
+            body.len()
+        );
+        let mut stream = TcpStream::connect(address).await.expect("the server");
+        stream.write_all(format!("{head}{body}").as_bytes()).await.expect("a request sent");
+        let mut reply = String::new();
+        stream.read_to_string(&mut reply).await.expect("a reply");
+        reply
+    }
+}
