@@ -10,8 +10,8 @@ use crate::graph::{END, NodeOptions, START};
 const SECOND: Duration = Duration::from_secs(1);
 
 /// A graph that asks the model three times.
-fn crew(model: Arc<dyn ChatModel>) -> Graph<AgentState> {
-    let node = || LlmAnalysis::new(Arc::clone(&model));
+fn crew(model: &Arc<dyn ChatModel>) -> Graph<AgentState> {
+    let node = || LlmAnalysis::new(Arc::clone(model));
     Graph::builder()
         .node_with("a", node(), NodeOptions::new().durable())
         .node_with("b", node(), NodeOptions::new().durable())
@@ -25,7 +25,7 @@ fn crew(model: Arc<dyn ChatModel>) -> Graph<AgentState> {
 }
 
 fn crew_bench(behaviour: Behaviour, config: Config) -> Bench {
-    bench_of(behaviour, config, LIMITS, crew)
+    bench_of(behaviour, config, LIMITS, |model| crew(&model))
 }
 
 /// Returns an attempt of an event that this bench's runner has not seen before.
