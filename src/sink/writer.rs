@@ -134,7 +134,8 @@ impl Writer {
         let failure = match group {
             None => plain::commit(self, producer, &batch.records, &positions),
             Some(group) => {
-                let nobody = failpoint::is_off(Mechanism::Membership).then(|| self.nobody());
+                let off = failpoint::is_off(Mechanism::Membership);
+                let nobody = off.then(|| self.nobody()).flatten();
                 let offsets = position_list(&self.config.workflow_events_topic, &positions)
                     .map_err(|error| Error::of(error.kind, error.reason))?;
                 Transaction {
@@ -142,7 +143,7 @@ impl Writer {
                     config: &self.config,
                     records: &batch.records,
                     offsets: &offsets,
-                    group: nobody.as_ref().and_then(Option::as_ref).unwrap_or(group),
+                    group: nobody.as_ref().unwrap_or(group),
                     abandon: &self.abandon,
                 }
                 .run()

@@ -24,27 +24,36 @@ fn plain(count: usize) -> impl Iterator<Item = Value> {
 }
 
 /// Tells a story with and without a mechanism, and checks that what breaks is what was said.
-async fn check<F>(story: impl Fn(Option<Mechanism>) -> F, off: Mechanism, breaks: Kind)
+fn check<F>(
+    story: impl Fn(Option<Mechanism>) -> F,
+    off: Mechanism,
+    breaks: Kind,
+) -> impl Future<Output = ()>
 where
     F: Future<Output = Audit> + Send + 'static,
 {
-    let (with, without) = both(story(None), story(Some(off))).await;
+    let told = both(story(None), story(Some(off)));
+    async move {
+        let (with, without) = told.await;
 
-    assert_eq!(with.violations, [], "with {}", off.name());
-    let found = without.violations.iter().any(|violation| violation.kind == breaks);
-    assert!(found, "without {}: {:#?}", off.name(), without.violations);
+        assert_eq!(with.violations, [], "with {}", off.name());
+        let found = without.violations.iter().any(|violation| violation.kind == breaks);
+        assert!(found, "without {}: {:#?}", off.name(), without.violations);
+    }
 }
 
 /// Tells two stories at once. Reading a topic blocks, so each has a thread.
-async fn both<T: Send + 'static>(
+fn both<T: Send + 'static>(
     one: impl Future<Output = T> + Send + 'static,
     other: impl Future<Output = T> + Send + 'static,
-) -> (T, T) {
+) -> impl Future<Output = (T, T)> {
     let (mut first, mut second) = (JoinSet::new(), JoinSet::new());
     first.spawn(one);
     second.spawn(other);
-    let told = (first.join_next().await, second.join_next().await);
-    (told.0.unwrap().unwrap(), told.1.unwrap().unwrap())
+    async move {
+        let told = (first.join_next().await, second.join_next().await);
+        (told.0.unwrap().unwrap(), told.1.unwrap().unwrap())
+    }
 }
 
 /// Waits until an instance has come to a point at which it pauses.
