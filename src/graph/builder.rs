@@ -255,6 +255,8 @@ impl<S: State> Builder<S> {
             return Err(error);
         }
         self.check().map_err(|problem| BuildError { call: None, problem })?;
+        // The order of the calls is seen in no drawing and in no snapshot.
+        self.joins.sort_unstable();
         let shape = self.shape();
         let mut start = Vec::new();
         let mut nodes: Table<Entry<S>> = std::mem::take(&mut self.nodes)

@@ -88,8 +88,7 @@ impl<S: State> Run<'_, S> {
             }
         })
         .await;
-        let troubles = std::mem::take(&mut open(&desk).troubles);
-        troubles
+        std::mem::take(&mut open(&desk).troubles)
     }
 
     /// Asks the routers of the siblings that have answered. Each sees the snapshot and its own

@@ -160,6 +160,7 @@ impl Frontier {
             std::mem::swap(&mut self.due, &mut self.held);
         }
         self.due.sort_unstable();
+        self.held.sort_unstable();
     }
 
     fn trigger(&mut self, shape: &Shape, id: NodeId) {

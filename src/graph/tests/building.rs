@@ -1,3 +1,5 @@
+use futures_util::FutureExt as _;
+
 use super::*;
 
 /// What is wrong with a graph that has the nodes `a` and `b`, and which call shows it.
@@ -129,6 +131,42 @@ fn a_graph_is_drawn_in_mermaid() {
     n3 -. "free" .-> any8
 "##
     );
+}
+
+#[test]
+fn the_order_of_the_calls_is_seen_neither_in_drawings_nor_in_snapshots() {
+    let late = |name| (says(name), NodeOptions::new().deferred());
+    let ((a, late_a), (b, late_b)) = (late("a"), late("b"));
+    let one = Graph::builder()
+        .node_with("a", a, late_a)
+        .node_with("b", b, late_b)
+        .node("c", says("c"))
+        .join(["c"], "a")
+        .join(["a", "c"], "b")
+        .edge("c", "a")
+        .conditional("c", "r", |_| "b".into(), ["b"])
+        .entry("c");
+    let ((a, late_a), (b, late_b)) = (late("a"), late("b"));
+    let other = Graph::builder()
+        .entry("c")
+        .conditional("c", "r", |_| "b".into(), ["b"])
+        .node("c", says("c"))
+        .node_with("b", b, late_b)
+        .node_with("a", a, late_a)
+        .edge("c", "a")
+        .join(["c", "a"], "b")
+        .join(["c"], "a");
+
+    let seen = [one, other].map(|graph| {
+        let graph = graph.build().unwrap();
+        let mut thread = graph.thread(Tally::default());
+        let options = Options::new().recursion_limit(1);
+        let started = thread.start(Said::default(), &options).now_or_never();
+        assert!(matches!(started, Some(Err(Error::RecursionLimit { .. }))));
+        (graph.mermaid(), graph.dot(), serde_json::to_string(&thread.snapshot()).unwrap())
+    });
+
+    assert_eq!(seen[0], seen[1]);
 }
 
 #[test]
