@@ -85,7 +85,7 @@ pub(super) fn exit_of(error: &service::Error) -> Exit {
         }
         service::Error::Identity(_) => Exit::Temporary,
         service::Error::Kafka(error) if error.kind == Kind::Configuration => Exit::Config,
-        service::Error::Sink(sink::Error::Twin { .. })
+        service::Error::Sink(sink::Error::Twin { .. } | sink::Error::RolledBack { .. })
         | service::Error::Source(source::Error::Twin { .. }) => Exit::Temporary,
         service::Error::Sink(sink::Error::Configuration { .. }) => Exit::Config,
         service::Error::Source(source::Error::Join(error)) if error.kind == Kind::Configuration => {

@@ -62,6 +62,13 @@ pub enum Error {
         /// What Kafka said.
         reason: String,
     },
+    /// What had been committed before is not any more: the broker had forgotten to end that transaction, and rolled it
+    /// back together with a later one. What this process believes to be done is not.
+    #[error("a transaction that was committed has been rolled back: {reason}")]
+    RolledBack {
+        /// What was read back.
+        reason: String,
+    },
     /// librdkafka refuses the configuration.
     #[error("configure the producer: {reason}")]
     Configuration {
@@ -93,6 +100,7 @@ impl Error {
             Self::Permission { .. } => "sink.permission",
             Self::Broker { .. } => "sink.broker",
             Self::Fenced { .. } => "sink.fenced",
+            Self::RolledBack { .. } => "sink.rolled_back",
             Self::Configuration { .. } => "sink.configuration",
             Self::Twin { .. } => "sink.twin",
             Self::Closed => "sink.closed",
@@ -112,7 +120,10 @@ impl Error {
             | Self::Permission { .. }
             | Self::Broker { .. }
             | Self::Fenced { .. } => Disposition::Retry { after: None },
-            Self::Configuration { .. } | Self::Twin { .. } | Self::Closed => Disposition::Stop,
+            Self::RolledBack { .. }
+            | Self::Configuration { .. }
+            | Self::Twin { .. }
+            | Self::Closed => Disposition::Stop,
         }
     }
 

@@ -5,6 +5,7 @@ use bytes::Bytes;
 use rdkafka::{
     ClientConfig,
     consumer::{BaseConsumer, CommitMode, Consumer},
+    error::{KafkaError, RDKafkaErrorCode},
     mocking::MockCluster,
     producer::DefaultProducerContext,
     types::{RDKafkaApiKey, RDKafkaRespErr},
@@ -42,6 +43,7 @@ struct Bench {
     member: Member,
     work: std::sync::mpsc::SyncSender<Work>,
     health: Health,
+    reporter: Reporter,
 }
 
 impl Bench {
@@ -60,7 +62,7 @@ impl Bench {
         let writer = Writer {
             config: config.clone(),
             identity,
-            reporter,
+            reporter: reporter.clone(),
             membership: member.membership(),
             guarantee: Guarantee::ExactlyOnce,
             topics: Topics { partitions: 2, limits: LIMITS, sizes: SIZES },
@@ -69,10 +71,11 @@ impl Bench {
             abandon: CancellationToken::new(),
             producer: None,
             fencings: Fencings::default(),
+            last: None,
         };
         thread::detach("kafka-writer", move || writer.run(ready, &queue));
         initialised.await.unwrap().unwrap();
-        Self { cluster, config, member, work, health }
+        Self { cluster, config, member, work, health, reporter }
     }
 
     /// Lets the next requests of a kind fail.
@@ -193,6 +196,34 @@ async fn offsets_of_a_former_member_abort_the_transaction() {
 }
 
 #[tokio::test]
+async fn an_abort_that_undoes_what_was_committed_before_an_outage_ends_the_process() {
+    // Where the broker says that the position is after the abort, and what comes of it. The mock applies no transaction.
+    for (found, is_undone) in [(5, false), (7, false), (4, true)] {
+        let bench = Bench::new().await;
+        let before = bench.commit(&[(0, 5, "committed")]).await;
+        bench.apply(0, found, "read back");
+        let gone = KafkaError::Global(RDKafkaErrorCode::AllBrokersDown);
+        let was_away = [false, true];
+        for (number, is_away) in was_away.into_iter().enumerate() {
+            if is_away {
+                bench.reporter.error(&gone, "1/1 brokers are down");
+            }
+            bench.fail(
+                RDKafkaApiKey::TxnOffsetCommit,
+                &[Code::RD_KAFKA_RESP_ERR_ILLEGAL_GENERATION],
+            );
+
+            let outcome = bench.commit(&[(0, 6, &format!("later {number}"))]).await;
+
+            let Commit::Aborted { error } = outcome else { panic!("{outcome:?}") };
+            let told = matches!(error, Error::RolledBack { .. });
+            assert_eq!(told, is_away && is_undone, "at {found}: {error}");
+        }
+        assert!(matches!(before, Commit::Applied { .. }), "{before:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_missing_permission_is_told_until_it_is_granted() {
     let bench = Bench::new().await;
     let denied = [Code::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED];
@@ -253,6 +284,7 @@ fn errors_that_an_operator_can_heal_are_tried_again() {
     let stop = [
         Error::Configuration { reason: reason() },
         Error::Twin { transactional_id: "weir-g-a".to_owned() },
+        Error::RolledBack { reason: reason() },
         Error::Closed,
     ];
 

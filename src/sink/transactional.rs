@@ -82,6 +82,7 @@ impl KafkaPublisher {
             abandon: abandon.clone(),
             producer: None,
             fencings: Fencings::default(),
+            last: None,
         };
         thread::detach("kafka-writer", move || writer.run(ready, &queue));
         let publisher =

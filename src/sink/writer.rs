@@ -24,7 +24,7 @@ use tracing::{info, warn};
 use crate::{
     failpoint::{self, Mechanism},
     kafka::{self, Config, GroupMetadata, Identity, Kind, Membership, Reporter, position_list},
-    record::Offset,
+    record::{Offset, PartitionId},
 };
 
 use super::{
@@ -64,6 +64,15 @@ pub(super) struct Writer {
     pub(super) abandon: CancellationToken,
     pub(super) producer: Option<Producer>,
     pub(super) fencings: Fencings,
+    pub(super) last: Option<Last>,
+}
+
+/// What was applied last.
+#[derive(Debug)]
+pub(super) struct Last {
+    positions: Vec<(PartitionId, Offset)>,
+    /// How many times no broker could be reached by then.
+    outages: u64,
 }
 
 /// When this process was fenced.
@@ -103,6 +112,9 @@ impl Writer {
                 for position in &batch.positions {
                     self.membership.committed(position.partition, position.offset);
                 }
+                let positions = batch.positions.iter().map(|it| (it.partition, it.offset));
+                self.last =
+                    Some(Last { positions: positions.collect(), outages: self.reporter.outages() });
                 Commit::Applied { journal }
             }
             Err(error) => {
@@ -155,6 +167,7 @@ impl Writer {
         match failure {
             Ok(journal) => Ok(journal),
             Err(Failure::Aborted { error, kind }) => {
+                self.check_last()?;
                 if kind == Kind::TooLarge {
                     self.learn_limits();
                 }
@@ -172,6 +185,19 @@ impl Writer {
                     Outcome::Unknown => self.resolve(batch, error),
                 }
             }
+        }
+    }
+
+    /// Makes sure, after the brokers were away, that an abort has not undone what had been committed before. A lone
+    /// broker that was killed within that commit may have forgotten to end it, and then ends it as the one after.
+    fn check_last(&mut self) -> Result<(), Error> {
+        let outages = self.reporter.outages();
+        let Some(Last { positions, .. }) = self.last.take_if(|last| last.outages != outages) else {
+            return Ok(());
+        };
+        match outcome::undone(self, &positions) {
+            Some(reason) => Err(Error::RolledBack { reason }),
+            None => Ok(()),
         }
     }
 

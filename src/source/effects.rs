@@ -204,7 +204,7 @@ fn tell(stretch: &Stretch, still: Duration, shared: &Recovering) {
         status.underway(partition, epoch, stretch.progress());
     } else {
         let hint = hanging_hint(still, config);
-        status.hanging(partition, epoch, format!("{}{hint}", stretch.progress()));
+        status.hanging(partition, epoch, &format!("{}{hint}", stretch.progress()));
     }
 }
 

@@ -320,7 +320,7 @@ impl Job {
         if waited < longest_transaction(config) {
             status.held(ticket.partition, ticket.epoch, reason);
         } else {
-            status.hanging(ticket.partition, ticket.epoch, reason);
+            status.hanging(ticket.partition, ticket.epoch, &reason);
         }
     }
 }

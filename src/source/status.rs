@@ -78,8 +78,8 @@ impl Status {
     }
 
     /// Notes that a recovery waits for a transaction that hangs: an operator has to end it.
-    pub(super) fn hanging(&self, partition: PartitionId, epoch: Epoch, reason: String) {
-        if self.tell(partition, epoch, Recovering::Hanging(reason.clone())) {
+    pub(super) fn hanging(&self, partition: PartitionId, epoch: Epoch, reason: &str) {
+        if self.tell(partition, epoch, Recovering::Hanging(reason.to_owned())) {
             error!(partition = partition.0, reason, "a transaction hangs");
         }
     }

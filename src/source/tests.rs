@@ -157,11 +157,11 @@ async fn a_recovery_that_hangs_is_counted_until_it_is_over() {
     status.member(true);
     for (partition, epoch) in [(0, 1), (1, 2)] {
         status.begin(PartitionId(partition), Epoch(epoch));
-        status.hanging(PartitionId(partition), Epoch(epoch), "for 30 s".to_owned());
+        status.hanging(PartitionId(partition), Epoch(epoch), "for 30 s");
     }
 
     assert!(counted(2));
-    status.hanging(PartitionId(0), Epoch(1), "for 40 s".to_owned());
+    status.hanging(PartitionId(0), Epoch(1), "for 40 s");
     assert!(counted(2));
     status.underway(PartitionId(0), Epoch(1), "1 of 2 journal records".to_owned());
     assert!(counted(1));

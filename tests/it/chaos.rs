@@ -53,8 +53,8 @@ mod fleet;
 use feed::{PARTITIONS, feed, latency};
 use fleet::{BROKER_DECK, DECK, Dice, Fault, Fleet, KILLS};
 
-/// How long events may take to be answered after the last fault.
-const SETTLING: Duration = Duration::from_secs(120);
+/// How long events may take to be answered after the last fault. After half of it an operator looks at the broker.
+const SETTLING: Duration = Duration::from_mins(4);
 
 /// How often it is looked whether all are answered.
 const LOOK: Duration = Duration::from_secs(2);
@@ -78,9 +78,9 @@ struct Report {
     missing: usize,
     schedule: Vec<String>,
     logs: Vec<(usize, String)>,
-    /// What the broker did wrong: it ended transactions without writing their markers. Those that nobody but an operator
-    /// could end are among them.
-    lost_markers: Vec<String>,
+    /// What the broker did wrong, and what an operator had to do: it ended transactions without writing their markers, or
+    /// waited for dead members.
+    broker_faults: Vec<String>,
 }
 
 impl Plan {
@@ -161,10 +161,10 @@ impl Plan {
         for bad in fleet.bad_ends {
             audit.violate(Kind::End, bad);
         }
-        let mut lost_markers =
+        let mut broker_faults =
             fleet.broker.as_ref().map(OwnBroker::lost_markers).unwrap_or_default();
-        lost_markers.append(&mut fleet.ended_by_hand);
-        Report { audit, missing, schedule, logs: fleet.logs, lost_markers }
+        broker_faults.append(&mut fleet.ended_by_hand);
+        Report { audit, missing, schedule, logs: fleet.logs, broker_faults }
     }
 
     /// Throws faults; returns what was done when the last one is over.
@@ -201,15 +201,15 @@ impl Report {
             self.missing, self.audit.figures
         );
         eprintln!("violations: {:?}", self.audit.counts());
-        for line in &self.lost_markers {
-            eprintln!("the broker lost markers: {line}");
+        for line in &self.broker_faults {
+            eprintln!("the broker: {line}");
         }
     }
 
     /// Fails, and says all that is known, unless every account balances.
     fn settle(self, seed: u64) {
         self.print();
-        let Self { audit, missing, schedule, logs, lost_markers } = self;
+        let Self { audit, missing, schedule, logs, broker_faults } = self;
         if missing == 0 && audit.violations.is_empty() {
             return;
         }
@@ -224,10 +224,10 @@ impl Report {
         let told = audit.violations.iter().map(|it| format!("\n  {:?}: {}", it.kind, it.told));
         let stories = audit.stories.values().take(20).map(|story| format!("\n  {story}"));
         panic!(
-            "seed {seed}: {missing} unanswered in time, violations {:?}, markers lost by the broker {}; schedule, \
+            "seed {seed}: {missing} unanswered in time, violations {:?}, faults of the broker {}; schedule, \
              stories and logs in {}:{}\nwhat happened to them:{}",
             audit.counts(),
-            lost_markers.len(),
+            broker_faults.len(),
             dir.display(),
             told.take(50).collect::<String>(),
             stories.collect::<String>(),
@@ -242,7 +242,8 @@ fn setting(name: &str) -> Option<String> {
 
 /// Waits until all are answered, and returns how many are not.
 async fn until_answered(world: &World, ids: &BTreeSet<String>, fleet: &mut Fleet) -> usize {
-    let (half, deadline) = (Instant::now() + SETTLING / 2, Instant::now() + SETTLING);
+    let deadline = Instant::now() + SETTLING;
+    let mut by_hand_at = Instant::now() + SETTLING / 2;
     loop {
         let missing = match answered(world) {
             Ok(answered) => ids.difference(&answered).count(),
@@ -254,8 +255,9 @@ async fn until_answered(world: &World, ids: &BTreeSet<String>, fleet: &mut Fleet
         if missing == 0 || Instant::now() > deadline {
             return missing;
         }
-        if Instant::now() > half {
+        if Instant::now() > by_hand_at {
             fleet.end_hanging().await;
+            by_hand_at = deadline;
         }
         eprintln!("{missing} of {} to be answered, running {:?}", ids.len(), fleet.places(true));
         sleep(LOOK).await;

@@ -237,10 +237,11 @@ impl Fleet {
         }
     }
 
-    /// Ends what a broker has left hanging, where it is ours.
+    /// Ends what a broker has left hanging, where it is ours: transactions, and members that died.
     pub(super) async fn end_hanging(&mut self) {
         if let Some(broker) = &self.broker {
             self.ended_by_hand.extend(broker.end_hanging().await);
+            self.ended_by_hand.extend(broker.forget_dead_members().await);
         }
     }
 

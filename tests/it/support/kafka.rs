@@ -491,8 +491,8 @@ pub(crate) fn seen(topic: &str) -> Vec<Seen> {
     try_seen(topic).unwrap_or_else(|unstable| panic!("{unstable}"))
 }
 
-/// Returns all that a read_committed reader sees in a topic; or which partitions are held up by a transaction that
-/// does not end.
+/// Returns all that a read_committed reader sees in a topic; or why it does not: partitions are held up by a
+/// transaction that does not end, or the broker is away.
 pub(crate) fn try_seen(topic: &str) -> Result<Vec<Seen>, String> {
     read(topic, "read_committed")
 }
@@ -520,9 +520,10 @@ fn read(topic: &str, isolation: &str) -> Result<Vec<Seen>, String> {
         .unwrap();
     let mut open = BTreeMap::new();
     let mut list = TopicPartitionList::new();
-    let metadata = consumer.fetch_metadata(Some(topic), PATIENCE).unwrap();
+    let away = |error| format!("{topic}: {error}");
+    let metadata = consumer.fetch_metadata(Some(topic), PATIENCE).map_err(away)?;
     for partition in metadata.topics()[0].partitions() {
-        let (_, end) = ends.fetch_watermarks(topic, partition.id(), PATIENCE).unwrap();
+        let (_, end) = ends.fetch_watermarks(topic, partition.id(), PATIENCE).map_err(away)?;
         list.add_partition_offset(topic, partition.id(), NativeOffset::Beginning).unwrap();
         open.insert(partition.id(), end);
     }

@@ -14,6 +14,11 @@ const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/env/kafka");
 /// What a broker says when, at its start, it ends a transaction without the markers of these partitions.
 const LOST_MARKERS: &str = "Couldn't find leader endpoint for partitions";
 
+/// What a broker says that has loaded the group's offsets twice at its start: it forgot to time the sessions of the
+/// members that it remembers, and waits for dead ones (Kafka 4.3.1; classic: until the rebalance times out, consumer:
+/// until it starts again).
+const LOADED_TWICE: &str = "Ignored load completion from __consumer_offsets";
+
 /// The running broker; dropped, it is removed with its data.
 pub(crate) struct OwnBroker {
     name: String,
@@ -65,6 +70,20 @@ impl OwnBroker {
             logs.iter().filter_map(|log| std::fs::read_to_string(log).ok()).collect();
         let lost = text.lines().filter(|line| line.contains(LOST_MARKERS));
         lost.map(str::to_owned).collect()
+    }
+
+    /// Restarts the broker in good order if it may be waiting for members that are dead. Returns what it said.
+    pub(crate) async fn forget_dead_members(&self) -> Vec<String> {
+        let log = std::fs::read_to_string(&self.log).unwrap_or_default();
+        let said = log.lines().filter(|line| line.contains(LOADED_TWICE));
+        let said: Vec<_> = said
+            .map(|line| format!("restarted, as it may wait for dead members: {line}"))
+            .collect();
+        if !said.is_empty() {
+            self.tell("stop").await;
+            self.tell("start").await;
+        }
+        said
     }
 
     /// Ends the transactions that hang in partitions, rolling them back: what docs/operations.md tells an operator to
