@@ -10,7 +10,7 @@
 //! ```
 //!
 //! The long form has a broker of its own, which is killed and stopped as well, and says where it is at every fault.
-//! 300 faults over 20,000 events take about 20 minutes:
+//! 300 faults over 20,000 events take about 30 minutes:
 //!
 //! ```text
 //! WEIR_CHAOS_FAULTS=300 WEIR_CHAOS_EVENTS=20000 WEIR_CHAOS_SEED=7 cargo test --test it chaos::short -- --nocapture
