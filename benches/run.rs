@@ -1,6 +1,8 @@
 //! What does one plain event cost between its bytes and its result's, without Kafka? The rest of an event's price is
 //! librdkafka's and the dispatch's.
 
+#![expect(clippy::unwrap_used, reason = "a bench that can't be set up has nothing to say")]
+
 use std::hint::black_box;
 use std::sync::Arc;
 
