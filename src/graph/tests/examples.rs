@@ -43,15 +43,12 @@ fn word(text: &str) -> String {
 
 /// The type of `impl<'a, T: Bound> Type<T> {`.
 fn implemented(line: &str) -> Option<String> {
-    let mut rest = line.strip_prefix("impl")?;
-    if rest.starts_with('<') {
-        let mut depth = 0;
-        let end = rest.char_indices().find(|(_, letter)| {
-            depth += i32::from(*letter == '<') - i32::from(*letter == '>');
-            depth == 0
-        })?;
-        rest = &rest[end.0 + 1..];
-    }
+    let mut depth = 0;
+    let in_generics = |letter: &char| {
+        depth += i32::from(*letter == '<') - i32::from(*letter == '>');
+        depth > 0 || *letter == '>'
+    };
+    let rest: String = line.strip_prefix("impl")?.chars().skip_while(in_generics).collect();
     Some(word(rest.trim_start()))
 }
 
