@@ -228,12 +228,11 @@ impl Board {
 
     /// Takes note of whether an endpoint can be reached.
     pub(in crate::llm) fn heard(&mut self, place: usize, is_there: bool, now: Instant) {
-        let limits = self.rules.breaker;
         let Some(place) = self.places.get_mut(place) else { return };
         for cell in &mut place.cells {
             match is_there {
                 true => cell.breaker.reached(now),
-                false => cell.breaker.unreached(limits, now),
+                false => cell.breaker.unreached(now),
             }
         }
         self.pump(now);

@@ -10,6 +10,9 @@ use tokio::time::Instant;
 
 use crate::llm::error::{Fault, Phase};
 
+/// How long an endpoint that could not be reached is left to the probe, which asks more often than that.
+const UNREACHED: Duration = Duration::from_secs(5);
+
 /// When an endpoint rests, and for how long.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::llm) struct Limits {
@@ -193,7 +196,8 @@ impl Breaker {
             (_, Blame::Endpoint | Blame::Connection | Blame::Stuck | Blame::Deaf) => {
                 let unreached = matches!(blame, Blame::Connection | Blame::Deaf);
                 let rest = (self.rest * 2).max(limits.rest).min(limits.rest_max);
-                *self = Self { state: State::Open { until: now + rest, unreached }, rest };
+                let until = now + if unreached { rest.max(UNREACHED) } else { rest };
+                *self = Self { state: State::Open { until, unreached }, rest };
             }
         }
     }
@@ -206,9 +210,9 @@ impl Breaker {
     }
 
     /// Goes on with the rest of an endpoint that can't be reached, without wasting a call on it.
-    pub(super) fn unreached(&mut self, limits: Limits, now: Instant) {
+    pub(super) fn unreached(&mut self, now: Instant) {
         if let State::Open { until, unreached: true } = &mut self.state {
-            *until = (now + limits.rest_max).max(*until);
+            *until = (now + UNREACHED).max(*until);
         }
     }
 }

@@ -99,11 +99,14 @@ async fn serve(mut stream: TcpStream, shared: Arc<Shared>) {
     while let Some(request) = receive(&mut stream, &mut buffer).await {
         let ails = *health.borrow_and_update();
         if ails == Health::Hung || (ails == Health::Frozen && !is_question(&request)) {
-            // Until the client hangs up; a request that it froze with is never answered.
+            // Until the client hangs up, or it goes on with what it froze with.
             let mut byte = [0];
-            drop(stream.peek(&mut byte).await);
-            return;
+            tokio::select! {
+                _ = stream.peek(&mut byte) => return,
+                _ = health.wait_for(|health| *health != ails) => {}
+            }
         }
+        let ails = *health.borrow_and_update();
         let reply = match probe(&request) {
             Some(reply) => reply,
             None if is_question(&request) => Reply::json(

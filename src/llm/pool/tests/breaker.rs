@@ -20,7 +20,7 @@ async fn an_endpoint_rests_after_so_many_faults_in_a_row() {
     let now = Instant::now();
     for blame in [Blame::Endpoint, Blame::Connection] {
         assert_eq!(failed(2, blame, now).pass(now), Pass::Free);
-        assert_eq!(failed(3, blame, now).pass(now), Pass::Until(now + seconds(1)));
+        assert_eq!(failed(3, blame, now).state(), BreakerState::Open);
     }
     let mut breaker = failed(2, Blame::Endpoint, now);
     breaker.ended(Blame::Nobody, LIMITS, now);
@@ -79,8 +79,9 @@ async fn a_trial_that_decides_nothing_is_followed_by_another() {
 async fn an_endpoint_that_could_not_be_reached_is_tried_when_it_can() {
     let now = Instant::now();
     let mut unreached = failed(3, Blame::Connection, now);
-    unreached.unreached(LIMITS, now + seconds(1));
-    assert_eq!(unreached.pass(now + seconds(4)), Pass::Until(now + seconds(5)));
+    assert_eq!(unreached.pass(now), Pass::Until(now + seconds(5)));
+    unreached.unreached(now + seconds(1));
+    assert_eq!(unreached.pass(now), Pass::Until(now + seconds(6)));
     unreached.reached(now + seconds(2));
     assert_eq!(unreached.pass(now + seconds(2)), Pass::Trial);
 
