@@ -165,6 +165,8 @@ impl Service {
             result_min_age: self.config.dispatch.result_min_age,
             event_ttl: self.config.dispatch.event_ttl,
             revoke_grace: self.config.kafka.revoke_grace,
+            // A heartbeat goes out in every third of the session: the last one may be as old as that.
+            silence_max: self.config.kafka.session_timeout * 2 / 3,
             shutdown_grace: self.config.service.shutdown_grace,
             publisher,
             runner: Arc::new(runner),

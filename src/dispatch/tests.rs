@@ -115,6 +115,7 @@ impl World {
             result_min_age: Duration::ZERO,
             event_ttl: self.event_ttl,
             revoke_grace: 2 * SECOND,
+            silence_max: Duration::MAX,
             shutdown_grace: 25 * SECOND,
             publisher: self.log.clone(),
             runner,

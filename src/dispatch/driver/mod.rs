@@ -62,6 +62,8 @@ pub struct Parts<P> {
     pub event_ttl: Duration,
     /// How long running work may go on once partitions are revoked.
     pub revoke_grace: Duration,
+    /// How long the process may stand still before the group may have replaced it.
+    pub silence_max: Duration,
     /// How long running work may go on once the process drains.
     pub shutdown_grace: Duration,
     /// Where transactions go.
@@ -103,6 +105,7 @@ pub struct Driver<P> {
     /// More may start than the last turn has started.
     more: bool,
     draining_until: Option<Instant>,
+    turned_at: Instant,
     end: Option<Result<End, sink::Error>>,
     figures_at: Instant,
     /// Whether it was told that a deadline can't be read.
@@ -129,6 +132,7 @@ impl<P: Publisher> Driver<P> {
             ticket: 0,
             more: false,
             draining_until: None,
+            turned_at: Instant::now(),
             end: None,
             figures_at: Instant::now(),
             unreadable_told: false,
@@ -153,6 +157,11 @@ impl<P: Publisher> Driver<P> {
     /// Carries out all that the machine wants now.
     fn act(&mut self) {
         let now = Instant::now();
+        let silent = now.saturating_duration_since(std::mem::replace(&mut self.turned_at, now));
+        if silent >= self.parts.silence_max {
+            warn!(?silent, "stood still: nothing starts until the group confirms our membership");
+            self.machine.doubt();
+        }
         let mut starts = 0;
         self.more = false;
         while let Some(action) = self.machine.poll(now) {

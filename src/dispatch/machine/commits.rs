@@ -17,6 +17,7 @@ impl<J: Clone> Machine<J> {
         let Some(load) = self.load.take() else { return };
         self.commit_after = None;
         self.commit_backoff = COMMIT_BACKOFF;
+        self.in_doubt &= !self.clears_doubt;
         let offsets: HashMap<usize, Offset> = journal.iter().copied().collect();
         let mut journaled: BTreeMap<PartitionId, Vec<(Offset, Option<Offset>)>> = BTreeMap::new();
         for (index, entry) in load.entries.iter().enumerate() {
@@ -87,15 +88,24 @@ impl<J: Clone> Machine<J> {
             return None;
         }
         self.forget_lost();
-        if self.queue.is_empty() {
+        if self.queue.is_empty() && !self.in_doubt {
             return None;
         }
         let load = self.queue.take(self.settings.size);
         self.nonce = self.nonce.wrapping_add(1);
-        let positions = touched(&load)
-            .into_iter()
-            .filter_map(|(id, settled)| self.position(id, &settled))
-            .collect();
+        let mut touched = touched(&load);
+        if self.in_doubt {
+            let ours = self.partitions.keys().filter(|id| !self.is_leaving(**id));
+            ours.for_each(|id| _ = touched.entry(*id).or_default());
+        }
+        let positions: Vec<_> =
+            touched.into_iter().filter_map(|(id, settled)| self.position(id, &settled)).collect();
+        if positions.is_empty() {
+            // Nothing is ours any more, so nothing is in doubt.
+            self.queue.put_back(load);
+            self.in_doubt = false;
+            return None;
+        }
         let records = load
             .entries
             .iter()
@@ -104,6 +114,7 @@ impl<J: Clone> Machine<J> {
             .cloned()
             .collect();
         self.load = Some(load);
+        self.clears_doubt = self.in_doubt;
         Some(Batch { records, positions })
     }
 

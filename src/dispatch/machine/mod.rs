@@ -223,6 +223,10 @@ pub struct Machine<J> {
     outbox: VecDeque<Action<J>>,
     revocation: Option<Revocation>,
     drain: Option<Drain>,
+    /// We may have been replaced without knowing: nothing starts until a commit says that we have not.
+    in_doubt: bool,
+    /// Whether the transaction in flight was begun since.
+    clears_doubt: bool,
 }
 
 impl<J> Work<J> {
@@ -259,6 +263,8 @@ impl<J: Clone> Machine<J> {
             outbox: VecDeque::new(),
             revocation: None,
             drain: None,
+            in_doubt: false,
+            clears_doubt: false,
         }
     }
 
@@ -271,12 +277,22 @@ impl<J: Clone> Machine<J> {
         recovered: HashMap<Offset, Effects>,
     ) {
         self.forget(partition);
+        // Who is given something is a member.
+        self.in_doubt = false;
         let events = HashMap::new();
         let (publish_floor, running, held) = (None, 0, 0);
         self.partitions.insert(
             partition,
             Partition { epoch, tracker, events, recovered, publish_floor, running, held },
         );
+    }
+
+    /// Notes that the process stood still for so long that the group may have given its partitions to another. Nothing
+    /// starts, and no model is asked for what another asks already, until a transaction is applied: it carries our
+    /// membership, and one without records is made where none is due.
+    pub fn doubt(&mut self) {
+        self.in_doubt = !self.partitions.is_empty();
+        self.clears_doubt = false;
     }
 
     /// Returns the next thing to do at `now`, until there is nothing.
@@ -294,7 +310,8 @@ impl<J: Clone> Machine<J> {
     #[must_use]
     pub fn deadline(&self) -> Option<Instant> {
         let timer = self.timers.keys().next().map(|(at, _)| *at);
-        let commit = self.commit_after.filter(|_| !self.queue.is_empty() && self.load.is_none());
+        let is_due = self.load.is_none() && (self.in_doubt || !self.queue.is_empty());
+        let commit = self.commit_after.filter(|_| is_due);
         let revocation = self.revocation.as_ref().and_then(Revocation::due);
         let drain = self.drain.as_ref().and_then(Drain::due);
         [timer, commit, revocation, drain].into_iter().flatten().min()

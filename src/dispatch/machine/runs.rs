@@ -202,7 +202,7 @@ impl<J: Clone> Machine<J> {
     /// Starts what may start. What is too late is told here and not before, so that it keeps its place among those
     /// that wait for one another.
     pub(super) fn start(&mut self, now: Instant) -> Option<Action<J>> {
-        while self.drain.is_none() && self.running < self.settings.in_flight_max {
+        while self.drain.is_none() && !self.in_doubt && self.running < self.settings.in_flight_max {
             let position = self.ready.pop_front()?;
             if self.is_leaving(position.partition) {
                 continue;

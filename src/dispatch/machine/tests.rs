@@ -426,6 +426,36 @@ fn a_drain_cancels_at_the_end_of_its_grace() {
 }
 
 #[test]
+fn in_doubt_nothing_starts_until_a_transaction_begun_since_is_applied() {
+    let mut bench = bench(9, Ordering::Unordered);
+    bench.send(0, 0, "a").done(0, 0);
+    bench.machine.doubt();
+    bench.send(0, 1, "b").apply();
+    assert_eq!(bench.started, [0], "the transaction in flight says nothing of now");
+    let batch = bench.batch.clone().unwrap();
+    assert!(batch.records.is_empty());
+    assert_eq!(batch.positions.len(), 2, "of every partition, so that each owner is asked");
+    bench.abort();
+    assert_eq!(bench.started, [0]);
+    bench.after(COMMIT_BACKOFF).apply();
+    assert_eq!(bench.started, [0, 1]);
+}
+
+#[test]
+fn doubt_ends_with_the_partitions_that_were_in_it() {
+    let mut bench = bench(9, Ordering::Unordered);
+    bench.send(0, 0, "a").machine.doubt();
+    bench.turn().abort();
+    bench.machine.revoke(vec![P0, PartitionId(1)], true, bench.now);
+    bench.turn();
+    assert_eq!(bench.revoked, [P0, PartitionId(1)]);
+    bench.machine.assign(P0, Epoch(2), Tracker::start(Offset(0), Offset(0)), HashMap::new());
+    assert_eq!(bench.machine.figures().running, 0);
+    bench.turn();
+    assert!(bench.batch.is_none());
+}
+
+#[test]
 fn an_idle_machine_drains_at_once() {
     let mut bench = bench(9, Ordering::Unordered);
 

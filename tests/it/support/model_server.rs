@@ -164,7 +164,10 @@ async fn serve(mut stream: TcpStream, shared: Arc<Shared>) {
 impl Shared {
     fn page(&self, request: &Recorded) -> Option<Reply> {
         let mut pages = self.pages.lock().unwrap();
-        let replies = pages.get_mut(&request.target)?;
+        let Some(replies) = pages.get_mut(&request.target) else {
+            let is_list = request.target == "/api/ps";
+            return is_list.then(|| Reply::json(200, r#"{"models":[]}"#));
+        };
         if replies.len() > 1 { replies.pop_front() } else { replies.front().cloned() }
     }
 
@@ -184,7 +187,6 @@ pub(crate) fn probe(request: &Recorded) -> Option<Reply> {
     let body = match request.target.as_str() {
         "/api/version" => r#"{"version":"0.17.4"}"#,
         "/api/show" => r#"{"model_info":{"llama.context_length":131072}}"#,
-        "/api/ps" => r#"{"models":[]}"#,
         "/api/tags" => r#"{"models":[{"name":"llama3.2:latest","model":"llama3.2:latest"}]}"#,
         "/v1/models" => r#"{"object":"list","data":[{"id":"gpt-4o-mini","object":"model"}]}"#,
         _ => return None,
