@@ -99,15 +99,14 @@ impl Node<Report> for Editor {
 }
 
 async fn ask(model: &dyn ChatModel, prompt: &str) -> Result<(String, u64), llm::Error> {
-    let request = Request { system: None, prompt, queue: &QueueTime::default() };
-    let answer = model.ask(request).await?;
+    let answer = model.ask(Request::prompt(prompt, &QueueTime::default())).await?;
     Ok((answer.text, answer.usage.map_or(0, |usage| usage.output_tokens)))
 }
 
 /// All researchers at once, then the editor. `build` checks it as a whole.
 fn research(model: &Arc<dyn ChatModel>) -> Result<Graph<Report>, BuildError> {
     let worth = |error: &llm::Error| match error.disposition() {
-        retry::Disposition::Retry { .. } => true,
+        retry::Disposition::Retry { .. } | retry::Disposition::Elsewhere => true,
         retry::Disposition::Reject | retry::Disposition::Stop => false,
     };
     let (first, longest) = (Duration::from_millis(500), Duration::from_secs(10));
