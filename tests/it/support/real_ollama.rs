@@ -5,6 +5,8 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::{Mutex, MutexGuard};
 
+use super::ollama::real_model;
+
 /// One test at a time: the server has one slot, and a test that waits for another's answer measures that.
 static TURN: Mutex<()> = Mutex::const_new(());
 
@@ -20,14 +22,7 @@ pub(crate) struct Ollama {
 impl Ollama {
     /// Returns the server, or nothing where tests of it are skipped.
     pub(crate) async fn real() -> Option<Self> {
-        let variable = |name| std::env::var_os(name).and_then(|value| value.into_string().ok());
-        if variable("WEIR_TEST_SKIP").is_some_and(|skip| skip.contains("ollama")) {
-            return None;
-        }
-        let url = variable("WEIR_TEST_OLLAMA").expect(
-            "WEIR_TEST_OLLAMA names no server: run the tests by tests/run, or set it, or WEIR_TEST_SKIP=ollama",
-        );
-        let model = variable("WEIR_TEST_OLLAMA_MODEL").unwrap_or_else(|| "tiny".to_owned());
+        let (url, model) = real_model()?;
         Some(Self { url, model, _turn: TURN.lock().await })
     }
 
