@@ -308,13 +308,14 @@ impl Progress {
             reason: format!("a report of a fetch: {error}"),
         })?;
         if let Some(error) = line.error.filter(|error| json::is_truthy(error)) {
-            return Err(match refusal::in_stream(error) {
-                // The registry's way to say that it has no such model.
-                Fault::ServerError { message, .. } if message.contains("file does not exist") => {
-                    Fault::ModelMissing { message }
-                }
-                fault => fault,
-            });
+            let fault = refusal::in_stream(error);
+            // The registry's way to say that it has no such model.
+            if let Fault::ServerError { message, .. } = &fault
+                && message.contains("file does not exist")
+            {
+                return Err(Fault::ModelMissing { message: message.clone() });
+            }
+            return Err(fault);
         }
         self.done |= line.status == "success";
         if let (Some(digest), Some(total)) = (line.digest, line.total)
