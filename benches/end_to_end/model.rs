@@ -1,0 +1,58 @@
+//! Events that ask a model: does weir keep up with what the model's server can do?
+
+use std::time::Duration;
+
+use super::Scale;
+use super::plain::is_success;
+use super::support::broker::World;
+use super::support::closed_loop::calls;
+use super::support::events::{Task, events};
+use super::support::figures::{Rate, judge, question, tell, told};
+use super::support::process::Weir;
+use super::support::stand_in::StandIn;
+
+/// Lets weir work off a backlog of events that ask a model.
+pub(super) fn work_off(total: u64, model: &StandIn, settings: &[(&str, &str)]) -> (Rate, Weir) {
+    let world = World::new("model", 4);
+    world.fill(&world.events, events(4, total, Task::Model));
+    let results = world.count(&world.results, is_success);
+    let before = model.answered();
+    let settings = [&[("OLLAMA_BASE_URL", model.url.as_str())], settings].concat();
+    let mut weir = Weir::start(&world, &settings);
+    let samples = weir.follow(total, || results.count());
+    assert_eq!((results.unlike(), model.answered() - before), (0, total), "one call for each");
+    (Rate::of_the_middle(&samples, total), weir)
+}
+
+/// What does an event with one call cost weir beyond the call? Targets: 0.8 of what a bare loop of calls gets from the
+/// same server, and 60 us of CPU.
+pub(super) fn at_once(scale: Scale) {
+    let total = scale.events(50_000, 1_000);
+    question(&format!(
+        "model: {total} events with one call each, answered at once, journal in sync"
+    ));
+    let model = StandIn::start(Duration::ZERO);
+    let bare = calls(&model.url, 32, total);
+    tell("a bare loop of 32 connections", &told(bare));
+    let (rate, _weir) = work_off(total, &model, &[]);
+    let share = rate.per_second / bare.per_second;
+    judge(
+        "weir, 32 slots",
+        &format!("{}; {share:.2} of bare", told(rate)),
+        ">= 0.8, <= 60 us",
+        share >= 0.8 && rate.cpu <= Duration::from_micros(60),
+    );
+}
+
+/// Are all slots of a slow model in use all the time? Target: 0.99 of what a closed loop over as many connections gets.
+pub(super) fn slots(scale: Scale) {
+    let slots: usize = if scale.test { 32 } else { 256 };
+    let total = scale.events(256 * 5 * 20, 300);
+    question(&format!("slots: {total} events with one call of 200 ms each, {slots} slots"));
+    let model = StandIn::start(Duration::from_millis(200));
+    let bare = calls(&model.url, slots, total / 2);
+    tell("a closed loop", &told(bare));
+    let (rate, _weir) = work_off(total, &model, &[("OLLAMA_MAX_CONCURRENCY", &slots.to_string())]);
+    let share = rate.per_second / bare.per_second;
+    judge("weir", &format!("{}; {share:.3} of it", told(rate)), ">= 0.99", share >= 0.99);
+}
