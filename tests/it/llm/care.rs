@@ -132,7 +132,7 @@ async fn a_model_that_nobody_has_holds_no_call_back() {
     let error = timeout(PATIENCE, ask(&client, "hi")).await.unwrap().unwrap_err();
 
     assert_eq!(error.class(), "llm.model_missing");
-    cared.until(|states| matches!(&states[..], [Availability::Missing(reason), ..] if reason.contains("file does not exist"))).await;
+    cared.until(|states| matches!(states, [Availability::Missing(reason), ..] if reason.contains("file does not exist"))).await;
 }
 
 #[tokio::test]

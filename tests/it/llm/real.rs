@@ -195,6 +195,7 @@ fn texts() -> Vec<(&'static str, String)> {
 
 /// Prints how far the bounds are off: `cargo test --test it estimate -- --nocapture`.
 #[tokio::test]
+#[expect(clippy::print_stdout, reason = "the table is for whoever asks for it")]
 async fn a_real_tokenizer_stays_within_the_estimate() {
     let Some(real) = Ollama::real().await else { return };
     let brief = real.variant("measure", &json!({ "num_predict": 1 })).await;
