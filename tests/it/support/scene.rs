@@ -30,8 +30,10 @@ impl Scene {
     /// Members are static: who comes back under its name has its partitions at once.
     pub(crate) async fn new(name: &str, partitions: i32, latency_max: Duration) -> Self {
         let world = World::new(name, partitions).await;
-        let model =
-            CountingModel::start(move |number| latency_max * (number as u32 * 37 % 100) / 99).await;
+        // Spread over the whole range, and different for each answer.
+        let latency =
+            move |number: u64| latency_max * u32::try_from(number * 37 % 100).unwrap() / 99;
+        let model = CountingModel::start(latency).await;
         let environment = Environment::of(&world)
             .set("OLLAMA_BASE_URL", &model.url)
             .set("KAFKA_STATIC_MEMBERSHIP", "true")
