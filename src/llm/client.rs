@@ -10,13 +10,14 @@ use tokio::time::Instant;
 
 use super::call::{self, Deadlines, Exchange};
 use super::config::{Config, Provider, Pull};
+use super::desk::{Desk, View};
 use super::door::Door;
 use super::error::{Error, Fault};
 use super::estimate::Estimate;
 use super::model::{Answer, ChatModel, Request, Timings};
 use super::observe::{Call, Observation, Observer, Running};
 use super::ollama_request::{self, Terms};
-use super::pool::{Blame, Permit, Pool, Turned};
+use super::pool::{Blame, Permit, Turned};
 use super::pull::Delivery;
 use super::reader::{Bounds, Reader};
 use super::{ollama, openai};
@@ -42,26 +43,12 @@ struct Shared {
     observer: Observer,
 }
 
-/// A provider, and what is asked there.
-pub(super) struct Desk {
-    pub(super) pool: Pool,
-    model: Arc<str>,
-    fallback: Option<Arc<str>>,
-}
-
-/// The endpoint that a handle looks at.
-#[derive(Clone)]
-struct View {
-    door: Arc<Door>,
-    provider: Provider,
-    model: Arc<str>,
-}
-
 /// Who answers.
 struct Who<'a> {
     desk: &'a Desk,
     model: Arc<str>,
 }
+
 /// Why a client can't be made.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SetupError {
@@ -328,36 +315,6 @@ impl Client {
         let asked = self.at(View { door: Arc::clone(door), provider, model: Arc::clone(model) });
         asked.examine(estimate, exchange.draft.usage).await?;
         Ok(exchange)
-    }
-}
-
-impl Desk {
-    fn new(provider: Provider, config: &Config, observer: &Observer) -> Result<Self, SetupError> {
-        let (ollama, openai) = (&config.ollama, &config.openai);
-        let (urls, key, model, fallback) = match provider {
-            Provider::Ollama => {
-                (&ollama.base_url, &ollama.api_key, &ollama.model, ollama.fallback_model.as_deref())
-            }
-            Provider::OpenAi => (&openai.base_url, &openai.api_key, &openai.model, None),
-        };
-        let context = match provider {
-            Provider::Ollama => ollama.num_ctx,
-            Provider::OpenAi => None,
-        };
-        let doors = urls
-            .iter()
-            .map(|url| Door::new(url, key.as_ref(), config).map(|door| door.with_context(context)));
-        let doors = doors.collect::<Result<Vec<_>, _>>()?;
-        let pool = Pool::new(provider, doors, config, Arc::clone(observer));
-        Ok(Self { pool, model: model.as_str().into(), fallback: fallback.map(Arc::from) })
-    }
-
-    fn views(&self) -> impl Iterator<Item = View> {
-        self.pool.doors().map(|door| View {
-            door: Arc::clone(door),
-            provider: self.pool.provider,
-            model: Arc::clone(&self.model),
-        })
     }
 }
 

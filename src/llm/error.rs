@@ -194,7 +194,10 @@ impl Error {
     pub fn disposition(&self) -> Disposition {
         match self.fault.disposition() {
             Disposition::Retry { .. } if self.elsewhere => Disposition::Elsewhere,
-            here => here,
+            here @ (Disposition::Retry { .. }
+            | Disposition::Elsewhere
+            | Disposition::Reject
+            | Disposition::Stop) => here,
         }
     }
 }

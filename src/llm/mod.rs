@@ -23,6 +23,7 @@ mod scripted;
 pub mod structured;
 mod call;
 mod endpoint;
+mod desk;
 mod door;
 mod pool;
 mod refusal;

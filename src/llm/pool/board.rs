@@ -44,7 +44,7 @@ pub(in crate::llm) struct Board {
     pub(super) lines: Vec<Line>,
     arrivals: u64,
     turns: u64,
-    shut: Option<Instant>,
+    pub(super) shut: Option<Instant>,
     epoch: Instant,
     /// Breakers whose state has changed, by the numbers of endpoint and model; taken after every step.
     changed: Vec<(usize, usize)>,
@@ -72,7 +72,7 @@ pub(super) struct Cell {
     pub(super) busy_until: Option<Instant>,
     /// How long it took to load, the last time that it had to be.
     pub(super) load: Option<Duration>,
-    fault: Option<Fault>,
+    pub(super) fault: Option<Fault>,
     pulse: Arc<Pulse>,
 }
 
@@ -84,17 +84,17 @@ pub(super) struct Line {
     /// When a call of it was last let through.
     pub(super) served: Option<Instant>,
     /// Since when no endpoint can be asked for it.
-    down: Option<Instant>,
+    pub(super) down: Option<Instant>,
     /// Which call keeps the time for this line, and for when.
-    armed: Option<(u64, Instant)>,
+    pub(super) armed: Option<(u64, Instant)>,
 }
 
 #[derive(Debug)]
 pub(super) struct Waiter {
     pub(super) arrived: Instant,
     /// Whether it waits for this model and no other.
-    stays: bool,
-    seat: Arc<Seat>,
+    pub(super) stays: bool,
+    pub(super) seat: Arc<Seat>,
 }
 
 /// What became of a call at its arrival.
@@ -188,7 +188,7 @@ impl Board {
                 if cell.breaker.state() != before {
                     self.changed.push((grant.place, model));
                 }
-                cell.fault = ending.fault.cloned().or(cell.fault.take());
+                cell.fault = ending.fault.cloned().or_else(|| cell.fault.take());
             }
         }
         let Some(cell) = place.cells.get_mut(grant.model) else { return };
@@ -365,65 +365,9 @@ impl Board {
         Some(Grant { place: number, model, is_swap, pulse })
     }
 
-    fn head(&self, model: usize) -> Option<(u64, Instant)> {
+    pub(super) fn head(&self, model: usize) -> Option<(u64, Instant)> {
         let (ticket, waiter) = self.lines.get(model)?.waiting.first_key_value()?;
         Some((*ticket, waiter.arrived))
-    }
-
-    /// Lets an endpoint go on with its model where nobody waits any more for the other.
-    fn end_vain_turns(&mut self) {
-        for place in &mut self.places {
-            let waits = |model| self.lines.get(model).is_some_and(|l: &Line| !l.waiting.is_empty());
-            place.turning = place.turning.filter(|model| waits(*model));
-        }
-    }
-
-    /// Sends those away who wait in vain, and sees to it that somebody wakes when there is something to decide.
-    fn look_after(&mut self, model: usize, now: Instant) {
-        let is_down = !self.is_served(model, now);
-        let last = if is_down { self.last_fault(model) } else { None };
-        let patience = self.rules.rest_patience;
-        let Some(line) = self.lines.get_mut(model) else { return };
-        line.down = is_down.then(|| line.down.unwrap_or(now));
-        if let Some(since) = line.down {
-            for (_, waiter) in line.waiting.extract_if(.., |_, waiter| !waiter.stays) {
-                waiter.seat.tell(Word::Leave);
-            }
-            let is_over = |waiter: &Waiter| waiter.arrived.max(since) + patience <= now;
-            while let Some((place, fault)) = &last
-                && let Some(first) = line.waiting.first_entry()
-                && is_over(first.get())
-            {
-                first.remove().seat.tell(Word::Failed(*place, fault.clone()));
-            }
-        }
-        let alarm = self.head(model).and_then(|(ticket, arrived)| {
-            let at = self.alarm_of(model, arrived, now)?;
-            Some((ticket, at))
-        });
-        let Some(line) = self.lines.get_mut(model) else { return };
-        if alarm.is_some() && line.armed != alarm {
-            line.waiting.first_key_value().into_iter().for_each(|(_, waiter)| waiter.seat.wake());
-        }
-        line.armed = alarm;
-    }
-
-    /// Returns when the first of a line may be let through, or must be sent away, though nothing else happens.
-    fn alarm_of(&self, model: usize, arrived: Instant, now: Instant) -> Option<Instant> {
-        let line = self.lines.get(model)?;
-        let down = line.down.map(|since| arrived.max(since) + self.rules.rest_patience);
-        let cells = self.places.iter().filter_map(|place| place.cells.get(model));
-        let rests = cells.filter_map(|cell| match cell.breaker.pass(now) {
-            Pass::Until(until) => Some(until),
-            Pass::Free | Pass::Trial | Pass::Tried => cell.unfit_until,
-        });
-        let swaps = self.swap_times(model, arrived);
-        rests.chain(swaps).chain(down).chain(self.shut).filter(|at| *at > now).min()
-    }
-
-    fn last_fault(&self, model: usize) -> Option<(usize, Fault)> {
-        let mut places = self.places.iter().enumerate();
-        places.find_map(|(number, place)| Some((number, place.cells.get(model)?.fault.clone()?)))
     }
 }
 

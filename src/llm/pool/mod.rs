@@ -5,6 +5,7 @@
 
 mod board;
 mod breaker;
+mod care;
 mod choose;
 mod residency;
 mod seat;

@@ -43,7 +43,7 @@ struct Shared {
 }
 
 impl FickleModel {
-    pub(crate) async fn start(latency: Duration) -> Self {
+    pub(crate) fn start(latency: Duration) -> Self {
         let listener = listen("127.0.0.1:0".parse().expect("an address"));
         let address = listener.local_addr().expect("a bound port");
         let health = watch::Sender::new(Health::Well);
@@ -121,7 +121,7 @@ async fn serve(mut stream: TcpStream, shared: Arc<Shared>) {
             None => {
                 sleep(shared.latency).await;
                 shared.answered.fetch_add(1, Ordering::Relaxed);
-                Reply::ollama(&request.json()["model"].as_str().unwrap_or_default().to_owned())
+                Reply::ollama(request.json()["model"].as_str().unwrap_or_default())
             }
         };
         if !matches!(send(&mut stream, &reply).await, Ok(true)) {

@@ -33,10 +33,9 @@ impl Bench {
 
     fn verdict(&self, bearing: Bearing) -> Option<Phase> {
         let silent = Silent { model: "a", begun: self.begun, pulse: &self.pulse };
-        match self.ear.verdict(silent, bearing, Instant::now())? {
-            Fault::Timeout { phase, .. } => Some(phase),
-            fault => panic!("{fault}"),
-        }
+        let fault = self.ear.verdict(silent, bearing, Instant::now())?;
+        let Fault::Timeout { phase, .. } = fault else { panic!("{fault}") };
+        Some(phase)
     }
 }
 

@@ -1,0 +1,67 @@
+//! What has to be done for those in line though no call ends: who waits in vain is sent away, and the first of each line
+//! is woken when there is something to decide.
+
+use tokio::time::Instant;
+
+use super::board::{Board, Line, Waiter};
+use super::breaker::Pass;
+use super::seat::Word;
+use crate::llm::error::Fault;
+
+impl Board {
+    /// Lets an endpoint go on with its model where nobody waits any more for the other.
+    pub(super) fn end_vain_turns(&mut self) {
+        for place in &mut self.places {
+            let waits = |model| self.lines.get(model).is_some_and(|l: &Line| !l.waiting.is_empty());
+            place.turning = place.turning.filter(|model| waits(*model));
+        }
+    }
+
+    /// Sends those away who wait in vain, and sees to it that somebody wakes when there is something to decide.
+    pub(super) fn look_after(&mut self, model: usize, now: Instant) {
+        let is_down = !self.is_served(model, now);
+        let last = if is_down { self.last_fault(model) } else { None };
+        let patience = self.rules.rest_patience;
+        let Some(line) = self.lines.get_mut(model) else { return };
+        line.down = is_down.then(|| line.down.unwrap_or(now));
+        if let Some(since) = line.down {
+            for (_, waiter) in line.waiting.extract_if(.., |_, waiter| !waiter.stays) {
+                waiter.seat.tell(Word::Leave);
+            }
+            let is_over = |waiter: &Waiter| waiter.arrived.max(since) + patience <= now;
+            while let Some((place, fault)) = &last
+                && let Some(first) = line.waiting.first_entry()
+                && is_over(first.get())
+            {
+                first.remove().seat.tell(Word::Failed(*place, fault.clone()));
+            }
+        }
+        let alarm = self.head(model).and_then(|(ticket, arrived)| {
+            let at = self.alarm_of(model, arrived, now)?;
+            Some((ticket, at))
+        });
+        let Some(line) = self.lines.get_mut(model) else { return };
+        if alarm.is_some() && line.armed != alarm {
+            line.waiting.first_key_value().into_iter().for_each(|(_, waiter)| waiter.seat.wake());
+        }
+        line.armed = alarm;
+    }
+
+    /// Returns when the first of a line may be let through, or must be sent away, though nothing else happens.
+    fn alarm_of(&self, model: usize, arrived: Instant, now: Instant) -> Option<Instant> {
+        let line = self.lines.get(model)?;
+        let down = line.down.map(|since| arrived.max(since) + self.rules.rest_patience);
+        let cells = self.places.iter().filter_map(|place| place.cells.get(model));
+        let rests = cells.filter_map(|cell| match cell.breaker.pass(now) {
+            Pass::Until(until) => Some(until),
+            Pass::Free | Pass::Trial | Pass::Tried => cell.unfit_until,
+        });
+        let swaps = self.swap_times(model, arrived);
+        rests.chain(swaps).chain(down).chain(self.shut).filter(|at| *at > now).min()
+    }
+
+    fn last_fault(&self, model: usize) -> Option<(usize, Fault)> {
+        let mut places = self.places.iter().enumerate();
+        places.find_map(|(number, place)| Some((number, place.cells.get(model)?.fault.clone()?)))
+    }
+}
