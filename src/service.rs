@@ -12,7 +12,6 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{error, info, warn};
-use uuid::Uuid;
 
 use crate::config::Config;
 use crate::dispatch::driver::Published;
@@ -369,12 +368,8 @@ impl Service {
 /// Keeps committed results for clients that would rather ask.
 fn keep(results: admin::Results) -> Published {
     Box::new(move |records| {
-        for record in records.iter().filter(|record| record.topic == Topic::Results) {
-            let id = record.key.as_deref().and_then(|key| Uuid::try_parse_ascii(key).ok());
-            if let Some(id) = id {
-                results.insert(id, record.value.clone());
-            }
-        }
+        let told = records.iter().filter(|record| record.topic == Topic::Results);
+        results.keep(told.filter_map(|record| Some((record.key.clone()?, record.value.clone()))));
     })
 }
 

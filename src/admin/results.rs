@@ -1,15 +1,17 @@
 //! The latest results of this instance, for clients that would rather ask than read a topic.
 //!
 //! Nothing depends on it: it forgets the oldest when it is full, and everything at a restart. The topic is the truth.
+//! Results come by the thousand and are rarely asked for, so to keep one costs next to nothing, and to find one is a
+//! look at all of them.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use uuid::Uuid;
 
-/// What one result costs besides its bytes, roughly: its places in the map and in the queue.
+/// What one result costs besides its bytes, roughly.
 const OVERHEAD: usize = 128;
 
 /// Recent results by correlation id. Cheap to clone; every clone is the same store.
@@ -20,31 +22,34 @@ struct Ring {
     records_max: usize,
     bytes_max: usize,
     bytes: usize,
-    turn: u64,
-    kept: HashMap<Uuid, (u64, Bytes)>,
-    /// Oldest first. A result that was replaced leaves its older entry here, which then matches nothing.
-    order: VecDeque<(u64, Uuid)>,
+    /// Oldest first: the key, which is the correlation id as text, and the result. Of one id the latest counts.
+    kept: VecDeque<(Bytes, Bytes)>,
 }
 
 impl Results {
     /// Makes a store for at most `records_max` results that hold at most `bytes_max` bytes together. 0 keeps nothing.
     #[must_use]
     pub fn new(records_max: usize, bytes_max: usize) -> Self {
-        let (kept, order) = (HashMap::new(), VecDeque::new());
-        Self(Arc::new(Mutex::new(Ring { records_max, bytes_max, bytes: 0, turn: 0, kept, order })))
+        Self(Arc::new(Mutex::new(Ring { records_max, bytes_max, bytes: 0, kept: VecDeque::new() })))
     }
 
-    /// Keeps a result, JSON as it was published, and forgets the oldest ones where there is no room.
+    /// Keeps results, JSON as they were published under their keys, and forgets the oldest ones where there is no room.
     ///
     /// A result larger than the whole store is not kept; neither is an older one of the same id then.
-    pub fn insert(&self, correlation_id: Uuid, bytes: Bytes) {
-        self.lock().insert(correlation_id, bytes);
+    pub fn keep(&self, results: impl IntoIterator<Item = (Bytes, Bytes)>) {
+        let mut ring = self.lock();
+        for (key, value) in results {
+            ring.insert(key, value);
+        }
     }
 
     /// Returns the latest result with this correlation id, if it is still here.
     #[must_use]
     pub fn get(&self, correlation_id: &Uuid) -> Option<Bytes> {
-        self.lock().kept.get(correlation_id).map(|(_, bytes)| bytes.clone())
+        let mut digits = Uuid::encode_buffer();
+        let key = correlation_id.hyphenated().encode_lower(&mut digits).as_bytes();
+        let ring = self.lock();
+        ring.kept.iter().rev().find(|(kept, _)| *kept == key).map(|(_, latest)| latest.clone())
     }
 
     fn lock(&self) -> MutexGuard<'_, Ring> {
@@ -53,32 +58,17 @@ impl Results {
 }
 
 impl Ring {
-    fn insert(&mut self, id: Uuid, bytes: Bytes) {
-        if self.records_max == 0 || cost(&bytes) > self.bytes_max {
-            if let Some((_, old)) = self.kept.remove(&id) {
-                self.bytes -= cost(&old);
-            }
+    fn insert(&mut self, key: Bytes, value: Bytes) {
+        if self.records_max == 0 || cost(&value) > self.bytes_max {
+            self.kept.retain(|(kept, _)| *kept != key);
+            self.bytes = self.kept.iter().map(|(_, value)| cost(value)).sum();
             return;
         }
-        while self.order.len() >= self.records_max || self.bytes + cost(&bytes) > self.bytes_max {
-            let Some((turn, oldest)) = self.order.pop_front() else {
-                break;
-            };
-            self.forget(turn, oldest);
-        }
-        self.turn += 1;
-        self.bytes += cost(&bytes);
-        self.order.push_back((self.turn, id));
-        if let Some((_, old)) = self.kept.insert(id, (self.turn, bytes)) {
-            self.bytes -= cost(&old);
-        }
-    }
-
-    fn forget(&mut self, turn: u64, id: Uuid) {
-        if self.kept.get(&id).is_some_and(|(kept, _)| *kept == turn)
-            && let Some((_, bytes)) = self.kept.remove(&id)
-        {
-            self.bytes -= cost(&bytes);
+        self.bytes += cost(&value);
+        self.kept.push_back((key, value));
+        while self.kept.len() > self.records_max || self.bytes > self.bytes_max {
+            let Some((_, oldest)) = self.kept.pop_front() else { break };
+            self.bytes -= cost(&oldest);
         }
     }
 }

@@ -117,7 +117,7 @@ async fn a_recent_result_is_answered_as_it_was_published() {
     let server = server().await;
     let id = Uuid::from_u128(7);
     let json = r#"{"correlation_id":"…","status":"success"}"#;
-    server.site.results.insert(id, Bytes::from(json));
+    server.site.results.keep([(id.to_string().into(), Bytes::from(json))]);
 
     let known = server.ask(&format!("GET /v1/results/{id} HTTP/1.1")).await;
     let unknown = server.ask(&format!("GET /v1/results/{} HTTP/1.1", Uuid::from_u128(8))).await;
@@ -252,9 +252,7 @@ async fn an_answer_that_nobody_reads_does_not_hold_the_connection() {
 fn results_are_bounded_in_number_and_the_oldest_goes_first() {
     let results = Results::new(2, 1_000_000);
 
-    for id in 1..=3 {
-        results.insert(Uuid::from_u128(id), Bytes::from(vec![b'x'; 10]));
-    }
+    results.keep((1..=3).map(|id| result(id, 10)));
 
     let known = |id| results.get(&Uuid::from_u128(id)).is_some();
     assert_eq!([known(1), known(2), known(3)], [false, true, true]);
@@ -262,36 +260,47 @@ fn results_are_bounded_in_number_and_the_oldest_goes_first() {
 
 #[test]
 fn results_are_bounded_in_bytes() {
-    let (results, entry) = (Results::new(1000, 3 * (100 + 128)), || Bytes::from(vec![b'x'; 100]));
+    let results = Results::new(1000, 3 * (100 + 128));
     let known = |id| results.get(&Uuid::from_u128(id)).is_some();
 
-    for id in 1..=4 {
-        results.insert(Uuid::from_u128(id), entry());
-    }
+    results.keep((1..=4).map(|id| result(id, 100)));
     assert_eq!([known(1), known(2), known(3), known(4)], [false, true, true, true]);
 
-    results.insert(Uuid::from_u128(5), Bytes::from(vec![b'x'; 10_000]));
+    results.keep([result(5, 10_000)]);
     assert_eq!([known(2), known(5)], [true, false], "one that fits never is no reason to forget");
-    results.insert(Uuid::from_u128(6), Bytes::from(vec![b'x'; 300]));
+    results.keep([result(6, 300)]);
     assert_eq!([known(2), known(3), known(4), known(6)], [false, false, true, true]);
 }
 
 #[test]
-fn a_result_that_comes_again_replaces_the_earlier_one() {
+fn of_results_with_one_id_the_latest_is_told() {
     let results = Results::new(3, 1_000_000);
-    let id = Uuid::from_u128;
+    let told = |id| results.get(&Uuid::from_u128(id)).map(|result| result.len());
 
-    results.insert(id(1), Bytes::from_static(b"a"));
-    results.insert(id(1), Bytes::from_static(b"b"));
-    results.insert(id(2), Bytes::from_static(b"c"));
-    results.insert(id(3), Bytes::from_static(b"d"));
+    results.keep([result(1, 10), result(1, 11), result(2, 12)]);
+    assert_eq!([told(1), told(2)], [Some(11), Some(12)]);
 
-    assert_eq!(results.get(&id(1)).as_deref(), Some(b"b".as_slice()));
-    for n in 10..1000 {
-        results.insert(id(1), Bytes::from(vec![b'x'; n]));
-    }
-    let text = format!("{results:?}");
-    assert_eq!(text, format!("Results {{ records: 1, bytes: {} }}", 999 + 128));
-    results.insert(id(4), Bytes::from(vec![b'x'; 2_000_000]));
-    assert!(Results::new(0, 0).get(&id(1)).is_none());
+    results.keep((10..1000).map(|size| result(1, size)));
+    assert_eq!([told(1), told(2)], [Some(999), None]);
+    assert_eq!(
+        format!("{results:?}"),
+        format!("Results {{ records: 3, bytes: {} }}", 997 + 998 + 999 + 3 * 128)
+    );
+
+    results.keep([result(1, 2_000_000)]);
+    assert_eq!(told(1), None, "what is older than the latest is never told");
+}
+
+#[test]
+fn a_store_without_room_keeps_nothing() {
+    let results = Results::new(0, 0);
+
+    results.keep([result(1, 10)]);
+
+    assert!(results.get(&Uuid::from_u128(1)).is_none());
+}
+
+/// Returns a result of so many bytes under its key.
+fn result(id: u128, size: usize) -> (Bytes, Bytes) {
+    (Uuid::from_u128(id).to_string().into(), vec![b'x'; size].into())
 }

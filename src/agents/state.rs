@@ -62,8 +62,12 @@ impl graph::State for AgentState {
         if let Some(messages) = messages {
             add_messages(&mut self.messages, messages);
         }
-        merge(&mut self.agent_results, agent_results.unwrap_or_default());
-        merge(&mut self.metadata, metadata.unwrap_or_default());
+        if let Some(findings) = agent_results {
+            merge(&mut self.agent_results, findings);
+        }
+        if let Some(metadata) = metadata {
+            merge(&mut self.metadata, metadata);
+        }
         if let Some(agent) = current_agent {
             self.current_agent = agent;
         }

@@ -10,12 +10,17 @@
 
 use std::sync::Arc;
 
+use serde_json::Map;
+
 use crate::agents::{
     AgentState, LlmAnalysis, ROUTES, analysis_agent, data_agent, orchestrator, route,
 };
 use crate::event::WorkflowEvent;
 use crate::graph::{BuildError, Graph, NodeOptions, START};
 use crate::llm::ChatModel;
+
+/// How many agents have a finding.
+const AGENTS: usize = 3;
 
 /// The node whose answers cost money.
 pub(super) const LLM_NODE: &str = "llm_analysis";
@@ -44,6 +49,8 @@ pub fn initial_state(event: &WorkflowEvent) -> AgentState {
     AgentState {
         task: event.task(),
         current_agent: "orchestrator".to_owned(),
+        // Room for what each agent finds: a map that grows is hashed anew.
+        agent_results: Map::with_capacity(AGENTS),
         metadata: event.run_metadata(),
         ..AgentState::default()
     }

@@ -75,8 +75,8 @@ pub struct Runner {
     watch: Option<Watch>,
 }
 
-/// Returns the span of an attempt. Making one costs more than all of a short run, so only attempts that wait, or that
-/// have something to tell, are given one.
+/// Returns the span of an attempt. Making one costs more than all of a short run, so only attempts that have something
+/// to tell are given one, and where the log is detailed those that wait.
 #[must_use]
 pub fn run_span(topic: &str, position: Position, job: &Job, attempt: u32) -> Span {
     let event_id = &job.event.event_id;

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use tokio::task::coop::unconstrained;
 use tokio::task::{Id, JoinError};
 use tokio::time::Instant;
-use tracing::{Instrument, error, info};
+use tracing::{Instrument, Level, Span, enabled, error, info};
 
 use crate::failpoint::{self, Point};
 use crate::record::Position;
@@ -16,7 +16,7 @@ use crate::sink::{Outgoing, Publisher};
 use crate::workflow::{Attempt, Finished, Job, Outcome, Request, run_span};
 
 use super::super::machine::{Ended, Start};
-use super::{Driver, TURN_MAX};
+use super::{Driver, Running, TURN_MAX};
 
 impl<P: Publisher> Driver<P> {
     /// Takes a run as far as it comes without waiting. Many end there, at a tenth of what a task costs; the others
@@ -32,10 +32,8 @@ impl<P: Publisher> Driver<P> {
             Ok(Some(finished)) => Some(finished),
             Err(_) => None,
             Ok(None) => {
-                let span = run_span(self.parts.press.topic(), position, &job, number);
-                let handle = self.runs.spawn(run.instrument(span));
-                self.running.insert(handle.id(), (position, job));
-                self.handles.insert(position, handle);
+                let handle = self.runs.spawn(run.instrument(self.span(position, &job, number)));
+                self.running.insert(handle.id(), Running { position, job, handle });
                 return;
             }
         };
@@ -43,15 +41,24 @@ impl<P: Publisher> Driver<P> {
         self.finished(position, &job, finished, now);
     }
 
+    /// Returns the span of a run that waits: none unless its steps are logged, since a run's end has one of its own.
+    fn span(&self, position: Position, job: &Job, attempt: u32) -> Span {
+        if enabled!(Level::DEBUG) {
+            run_span(self.parts.press.topic(), position, job, attempt)
+        } else {
+            Span::none()
+        }
+    }
+
     pub(super) fn cancel(&self, position: Position) {
-        if let Some(handle) = self.handles.get(&position) {
+        if let Some(run) = self.running.values().find(|run| run.position == position) {
             let Position { partition, offset, .. } = position;
             info!(
                 partition = partition.0,
                 offset = offset.0,
                 "cancelled run; its effects are in the journal"
             );
-            handle.abort();
+            run.handle.abort();
         }
     }
 
@@ -71,8 +78,7 @@ impl<P: Publisher> Driver<P> {
             Ok((id, _)) => *id,
             Err(failed) => failed.id(),
         };
-        let Some((position, job)) = self.running.remove(&id) else { return };
-        self.handles.remove(&position);
+        let Some(Running { position, job, .. }) = self.running.remove(&id) else { return };
         match ended {
             Ok((_, finished)) => self.finished(position, &job, Some(finished), now),
             Err(failed) if failed.is_cancelled() => self.machine.cancelled(position),

@@ -214,3 +214,19 @@ proptest! {
         prop_assert_eq!(out, serde_json::to_string(&text).unwrap());
     }
 }
+
+#[test]
+fn an_escape_is_found_wherever_it_stands() {
+    for length in 0..100 {
+        for at in 0..length {
+            for escaped in ["\"", "\\", "\n", "\u{1}"] {
+                let text = format!("{}{escaped}{}", "ü".repeat(at), "x".repeat(length - at));
+
+                let mut written = String::new();
+                push_text(&mut written, &text);
+
+                assert_eq!(serde_json::from_str::<String>(&written).unwrap(), text);
+            }
+        }
+    }
+}

@@ -134,7 +134,7 @@ pub(in crate::event) fn push_text(out: &mut String, text: &str) {
     out.reserve(text.len() + 2);
     out.push('"');
     let mut rest = text;
-    while let Some(at) = rest.bytes().position(needs_escape) {
+    while let Some(at) = first_escape(rest.as_bytes()) {
         let (plain, tail) = rest.split_at(at);
         out.push_str(plain);
         let mut chars = tail.chars();
@@ -158,6 +158,17 @@ pub(in crate::event) fn excerpt(text: &str, room: usize) -> &str {
         }
     }
     text
+}
+
+/// Returns where the first byte stands that JSON wants escaped. Most texts have none, so whole blocks are looked at
+/// without a branch for each byte.
+fn first_escape(bytes: &[u8]) -> Option<usize> {
+    const BLOCK: usize = 32;
+    let is_plain =
+        |block: &&[u8]| !block.iter().fold(false, |found, byte| found | needs_escape(*byte));
+    let passed = bytes.chunks_exact(BLOCK).take_while(is_plain).count() * BLOCK;
+    let at = bytes.get(passed..)?.iter().position(|byte| needs_escape(*byte))?;
+    Some(passed + at)
 }
 
 fn needs_escape(byte: u8) -> bool {
