@@ -124,10 +124,7 @@ impl WorkflowEvent {
             ("environment", self.environment.as_str().to_owned()),
             ("version", self.version.clone()),
         ];
-        // One more than there are: a run adds what its model says of itself.
-        let mut metadata = Map::with_capacity(fields.len() + 1);
-        metadata.extend(fields.map(|(name, text)| (name.to_owned(), Value::String(text))));
-        metadata
+        fields.into_iter().map(|(name, text)| (name.to_owned(), Value::String(text))).collect()
     }
 
     /// Returns the event in its normal form: every field there, none besides, in the contract's

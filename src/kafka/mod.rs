@@ -38,7 +38,7 @@ pub(crate) use context::{MemberContext, Plain, Rebalance, give_up};
 pub(crate) use member::{Consuming, position_list};
 pub(crate) use native::{GroupMetadata, Refusal, header, lines, send_offsets};
 pub(crate) use offsets::{
-    Committed, Pending, committed, hanging_hint, longest_transaction, reader,
+    Committed, Ends, Pending, committed, ends, hanging_hint, longest_transaction, reader,
 };
 pub(crate) use outside::ask_patiently;
 

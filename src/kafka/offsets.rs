@@ -1,9 +1,10 @@
 //! Reads what the group has committed, as any reader may: no membership is needed, and none is touched.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use rdkafka::{
-    TopicPartitionList,
+    Offset as NativeOffset, TopicPartitionList,
     config::FromClientConfigAndContext,
     consumer::{BaseConsumer, Consumer},
 };
@@ -20,6 +21,9 @@ pub(crate) struct Committed {
     /// `None`: nothing is committed. `Err`: it can't be told, which is not the same.
     pub(crate) position: Result<Option<(Offset, Vec<u8>)>, Error>,
 }
+
+/// Where each partition's log begins, and one past its last record.
+pub(crate) type Ends = BTreeMap<PartitionId, Result<(Offset, Offset), Error>>;
 
 /// Creates a client that reads the group's offsets and its journal. Drop it off the runtime: closing it blocks.
 pub(crate) fn reader(
@@ -59,6 +63,35 @@ pub(crate) fn committed(
         },
     });
     Ok(committed.collect())
+}
+
+/// Returns where the logs of `partitions` begin and end, as the client's isolation lets it see: two requests to each
+/// leader, however many partitions there are. When one can't be told within `timeout` the whole call may fail.
+///
+/// Blocks.
+pub(crate) fn ends(
+    client: &BaseConsumer<Plain>,
+    topic: &str,
+    partitions: &[PartitionId],
+    timeout: Duration,
+) -> Result<Ends, Error> {
+    // In place of a time a broker takes these two, and librdkafka hands them through.
+    let ask = |end: NativeOffset| {
+        let mut list = TopicPartitionList::with_capacity(partitions.len());
+        for partition in partitions {
+            list.add_partition_offset(topic, partition.0, end)?;
+        }
+        Ok::<_, Error>(native::lines(&client.offsets_for_times(list, timeout)?))
+    };
+    let (beginnings, ends) = (ask(NativeOffset::Beginning)?, ask(NativeOffset::End)?);
+    let ranges = beginnings.into_iter().zip(ends).map(|(beginning, end)| {
+        let range = match beginning.error.or(end.error) {
+            Some(code) => Err(code.into()),
+            None => Ok((Offset(beginning.offset), Offset(end.offset))),
+        };
+        (PartitionId(beginning.partition), range)
+    });
+    Ok(ranges.collect())
 }
 
 /// For how long something has been pending while the brokers did answer.

@@ -14,7 +14,7 @@ use crate::{
     record::{Offset, PartitionId},
 };
 
-use super::recovery::{Clients, Recovering, Ticket};
+use super::recovery::{Clients, Recovering, Ticket, ends_of_each};
 
 const QUESTION: Duration = Duration::from_secs(2);
 
@@ -43,7 +43,8 @@ impl Asked {
         }
         if any(all)? {
             let topic = &shared.config.workflow_events_topic;
-            let (beginning, _) = clients.ends(topic, ticket.partition)?;
+            let ends = clients.ends(topic, &[ticket.partition]).remove(&ticket.partition);
+            let Some((beginning, _)) = ends.transpose()? else { return Ok(None) };
             info!(partition = %ticket.partition, offset = %beginning, "new partition");
             return Ok(Some((beginning, Vec::new())));
         }
@@ -71,15 +72,16 @@ fn decide(
         return Ok(None);
     }
     let topic = &shared.config.workflow_events_topic;
+    // What a read_committed reader sees: the records of a transaction that is open now are still to come.
+    let ends = ends_of_each(&clients.reader, topic, &partitions(shared, clients)?);
     let mut begins = Vec::new();
-    for partition in partitions(shared, clients)? {
-        // What a read_committed reader sees: the records of a transaction that is open now are still to come.
-        let (low, high) = clients.reader.fetch_watermarks(topic, partition.0, QUESTION)?;
+    for (partition, range) in ends {
+        let (low, high) = range?;
         let offset = match shared.config.auto_offset_reset {
             AutoOffsetReset::Latest => high,
             AutoOffsetReset::Earliest => low,
         };
-        begins.push((partition, Offset(offset), ""));
+        begins.push((partition, offset, ""));
     }
     shared.membership.commit(&begins).map_err(|error| error.during("commit the first position"))?;
     let (partitions, reset) = (begins.len(), shared.config.auto_offset_reset);

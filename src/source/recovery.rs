@@ -12,7 +12,7 @@ use std::thread::park_timeout;
 use std::time::Duration;
 
 use rdkafka::config::FromClientConfigAndContext;
-use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::consumer::BaseConsumer;
 use tokio::{sync::mpsc, time::Instant};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
@@ -21,8 +21,8 @@ use crate::{
     failpoint::{self, Mechanism, Point},
     journal::{Effect, Map, Scope},
     kafka::{
-        self, Committed, Config, Error, ForeignMetadata, Identity, Membership, Pending, Plain,
-        Reporter, committed, hanging_hint, longest_transaction,
+        self, Committed, Config, Ends, Error, ForeignMetadata, Identity, Membership, Pending,
+        Plain, Reporter, committed, ends, hanging_hint, longest_transaction,
     },
     record::{Epoch, Offset, PartitionId},
     telemetry::Metrics,
@@ -77,6 +77,9 @@ pub(super) enum Found {
     /// This one is read, and has to be read from elsewhere: its log begins further ahead by now.
     Moved { partition: PartitionId, epoch: Epoch },
 }
+
+/// A committed offset with its metadata.
+type Position = (Offset, Vec<u8>);
 
 /// A recovered partition.
 #[derive(Debug)]
@@ -142,28 +145,45 @@ impl Job {
         };
         let told = self.ask(clients)?;
         failpoint::reach(Point::RecoveryAsked);
-        let mut first = first::Asked::default();
+        let positions = self.positions(clients, told);
+        let partitions: Vec<_> = positions.iter().map(|(ticket, _)| ticket.partition).collect();
+        let Config { workflow_events_topic: events, journal_topic: journal, .. } =
+            &self.shared.config;
+        let mut logs = clients.ends(events, &partitions);
+        let mut journals = clients.journal_ends(journal, &partitions);
         let mut recoverable = Vec::new();
+        for (ticket, position) in positions {
+            let log = logs.remove(&ticket.partition);
+            let journal = journals.remove(&ticket.partition);
+            let (Some(log), Some(journal)) = (log, journal) else { continue };
+            let journal = journal.map_err(|error| error.during("look at the journal"));
+            match log.and_then(|log| Ok((log, journal?))) {
+                Ok(ends) => recoverable.extend(self.restore(&ticket, position, ends)),
+                Err(error) => self.hold(&ticket, &error),
+            }
+        }
+        self.finish(clients, recoverable)
+    }
+
+    /// Returns the positions that are known of those that were told, or decides them; the others are asked for again.
+    fn positions(&mut self, clients: &Clients, told: Vec<Committed>) -> Vec<(Ticket, Position)> {
+        let mut first = first::Asked::default();
+        let mut positions = Vec::new();
         for Committed { partition, position } in told {
             let Some(ticket) = self.open.iter().find(|one| one.partition == partition).cloned()
             else {
                 continue;
             };
             let position = match position {
-                Ok(Some(position)) => Ok(Some(position)),
                 Ok(None) => first.position(&self.shared, clients, &ticket),
-                Err(error) => Err(error),
+                told => told,
             };
-            match position.and_then(|position| match position {
-                Some(position) => self.restore(clients, &ticket, position),
-                None => Ok(None),
-            }) {
-                Ok(Some(stretch)) => recoverable.push(stretch),
-                Ok(None) => {}
+            match position {
+                Ok(position) => positions.extend(position.map(|position| (ticket, position))),
                 Err(error) => self.hold(&ticket, &error),
             }
         }
-        self.finish(clients, recoverable)
+        positions
     }
 
     /// Asks for all open partitions; when one of them can't be told yet, for each by itself.
@@ -189,16 +209,15 @@ impl Job {
         Ok(told)
     }
 
-    /// Judges a committed position; `None` when the partition is stopped, or must be asked for again.
+    /// Judges a committed position by the ends of its log and of its journal; `None` when the partition is stopped, or
+    /// must be asked for again.
     fn restore(
         &mut self,
-        clients: &Clients,
         ticket: &Ticket,
-        (offset, metadata): (Offset, Vec<u8>),
-    ) -> Result<Option<Stretch>, Error> {
-        let shared = Arc::clone(&self.shared);
-        let (config, partition) = (&shared.config, ticket.partition);
-        let (low, high) = clients.ends(&config.workflow_events_topic, partition)?;
+        (offset, metadata): Position,
+        ((low, high), (journal_low, end)): ((Offset, Offset), (Offset, Offset)),
+    ) -> Option<Stretch> {
+        let partition = ticket.partition;
         let is_beyond = offset > high;
         let wait = self.waits.entry(partition).or_default();
         let stays_beyond = wait.stays_beyond(is_beyond, Instant::now());
@@ -206,7 +225,7 @@ impl Job {
             self.stop(ticket, beyond(offset, high));
         }
         if is_beyond {
-            return Ok(None);
+            return None;
         }
         let start = offset.max(low);
         if start > offset {
@@ -221,12 +240,9 @@ impl Job {
             Ok(map) => map.map(|map| cut(map, start)),
             Err(reason) => {
                 self.stop(ticket, reason);
-                return Ok(None);
+                return None;
             }
         };
-        let (journal_low, end) = clients
-            .journal_ends(&config.journal_topic, partition)
-            .map_err(|error| error.during("look at the journal"))?;
         let base = map.as_ref().map_or(end, |map| map.journal_base);
         if base < journal_low || base > end {
             warn!(
@@ -236,7 +252,7 @@ impl Job {
         }
         let from = base.max(journal_low);
         let ahead = map.as_ref().map(|map| map.next).filter(|_| self.shared.journal_is_ahead);
-        Ok(Some(Stretch::new(ticket.clone(), start, map, (from..end, ahead))))
+        Some(Stretch::new(ticket.clone(), start, map, (from..end, ahead)))
     }
 
     fn decode(
@@ -345,24 +361,34 @@ impl Clients {
         Ok(Self { reader, ends })
     }
 
-    /// Returns where a log begins and ends, open transactions included.
-    pub(super) fn ends(
-        &self,
-        topic: &str,
-        partition: PartitionId,
-    ) -> Result<(Offset, Offset), Error> {
-        let (low, high) = self.ends.fetch_watermarks(topic, partition.0, QUESTION)?;
-        Ok((Offset(low), Offset(high)))
+    /// Returns where each log begins and ends, open transactions included.
+    pub(super) fn ends(&self, topic: &str, partitions: &[PartitionId]) -> Ends {
+        ends_of_each(&self.ends, topic, partitions)
     }
 
-    /// Returns where a journal begins and ends, open transactions included.
-    fn journal_ends(&self, topic: &str, partition: PartitionId) -> Result<(Offset, Offset), Error> {
+    /// Returns where each journal begins and ends, open transactions included.
+    fn journal_ends(&self, topic: &str, partitions: &[PartitionId]) -> Ends {
         if failpoint::is_off(Mechanism::JournalToItsEnd) {
-            let (low, stable) = self.reader.fetch_watermarks(topic, partition.0, QUESTION)?;
-            return Ok((Offset(low), Offset(stable)));
+            return ends_of_each(&self.reader, topic, partitions);
         }
-        self.ends(topic, partition)
+        self.ends(topic, partitions)
     }
+}
+
+/// Asks for the ends of all logs; when one of them can't be told, for each by itself.
+pub(super) fn ends_of_each(
+    client: &BaseConsumer<Plain>,
+    topic: &str,
+    partitions: &[PartitionId],
+) -> Ends {
+    if let Ok(all) = ends(client, topic, partitions, QUESTION) {
+        return all;
+    }
+    let alone = |partition: &PartitionId| {
+        let one = ends(client, topic, std::slice::from_ref(partition), QUESTION_OF_ONE);
+        one.unwrap_or_else(|error| Ends::from([(*partition, Err(error))]))
+    };
+    partitions.iter().flat_map(alone).collect()
 }
 
 /// Returns the map without what lies before the log's start.

@@ -91,7 +91,8 @@ pub struct Driver<P> {
     parts: Parts<P>,
     machine: Machine<Job>,
     runs: JoinSet<Finished>,
-    running: HashMap<Id, Running>,
+    running: HashMap<Id, (Position, Job)>,
+    handles: HashMap<Position, AbortHandle>,
     windows: HashMap<PartitionId, Window>,
     committing: Option<Pin<Box<dyn Future<Output = Commit> + Send>>>,
     committing_since: Instant,
@@ -111,13 +112,6 @@ pub struct Driver<P> {
     unreadable_told: bool,
 }
 
-/// A run that has become a task.
-struct Running {
-    position: Position,
-    job: Job,
-    handle: AbortHandle,
-}
-
 impl<P: Publisher> Driver<P> {
     /// Returns a driver without partitions; `nonce` is any number that differs from life to life.
     #[must_use]
@@ -127,6 +121,7 @@ impl<P: Publisher> Driver<P> {
             parts,
             runs: JoinSet::new(),
             running: HashMap::new(),
+            handles: HashMap::new(),
             windows: HashMap::new(),
             committing: None,
             committing_since: Instant::now(),

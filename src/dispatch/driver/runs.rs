@@ -16,7 +16,7 @@ use crate::sink::{Outgoing, Publisher};
 use crate::workflow::{Attempt, Finished, Job, Outcome, Request, run_span};
 
 use super::super::machine::{Ended, Start};
-use super::{Driver, Running, TURN_MAX};
+use super::{Driver, TURN_MAX};
 
 impl<P: Publisher> Driver<P> {
     /// Takes a run as far as it comes without waiting. Many end there, at a tenth of what a task costs; the others
@@ -33,7 +33,8 @@ impl<P: Publisher> Driver<P> {
             Err(_) => None,
             Ok(None) => {
                 let handle = self.runs.spawn(run.instrument(self.span(position, &job, number)));
-                self.running.insert(handle.id(), Running { position, job, handle });
+                self.running.insert(handle.id(), (position, job));
+                self.handles.insert(position, handle);
                 return;
             }
         };
@@ -51,14 +52,14 @@ impl<P: Publisher> Driver<P> {
     }
 
     pub(super) fn cancel(&self, position: Position) {
-        if let Some(run) = self.running.values().find(|run| run.position == position) {
+        if let Some(handle) = self.handles.get(&position) {
             let Position { partition, offset, .. } = position;
             info!(
                 partition = partition.0,
                 offset = offset.0,
                 "cancelled run; its effects are in the journal"
             );
-            run.handle.abort();
+            handle.abort();
         }
     }
 
@@ -78,7 +79,8 @@ impl<P: Publisher> Driver<P> {
             Ok((id, _)) => *id,
             Err(failed) => failed.id(),
         };
-        let Some(Running { position, job, .. }) = self.running.remove(&id) else { return };
+        let Some((position, job)) = self.running.remove(&id) else { return };
+        self.handles.remove(&position);
         match ended {
             Ok((_, finished)) => self.finished(position, &job, Some(finished), now),
             Err(failed) if failed.is_cancelled() => self.machine.cancelled(position),
