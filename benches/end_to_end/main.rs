@@ -102,7 +102,7 @@ impl Scale {
 fn main() -> ExitCode {
     let mut words = std::env::args().skip(1);
     if words.next().as_deref() == Some(stand_in::ARGUMENT) {
-        stand_in::serve(&words.next().unwrap_or_default());
+        stand_in::serve(words);
         return ExitCode::SUCCESS;
     }
     let Arguments { names, events, seconds, test, bench: _ } = Arguments::parse();

@@ -12,10 +12,14 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
-/// The first argument that makes this program a stand-in; the second one is the delay in milliseconds.
+/// The first argument that makes this program a stand-in; the others are the delay and the work of an answer, in
+/// microseconds.
 pub(crate) const ARGUMENT: &str = "--stand-in";
+
+/// What makes a stand-in no faster than a small server: 15,000 answers a second, if it has a core to itself.
+pub(crate) const SMALL: Duration = Duration::from_micros(55);
 
 /// Two lines of a stream, as Ollama sends them.
 const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Type: application/x-ndjson\r\nTransfer-Encoding: chunked\r\n\r\n\
@@ -34,8 +38,15 @@ pub(crate) struct StandIn {
 impl StandIn {
     /// Starts one that answers after `delay`.
     pub(crate) fn start(delay: Duration) -> Self {
+        Self::working(delay, Duration::ZERO)
+    }
+
+    /// Starts one that answers after `delay`, and is busy with each answer for as long as `work`.
+    pub(crate) fn working(delay: Duration, work: Duration) -> Self {
+        let times = [delay, work].map(|time| time.as_micros().to_string());
         let mut child = Command::new(std::env::current_exe().unwrap())
-            .args([ARGUMENT, &delay.as_millis().to_string()])
+            .arg(ARGUMENT)
+            .args(times)
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
@@ -64,8 +75,9 @@ impl Drop for StandIn {
 
 /// Is the stand-in, until it is killed.
 #[expect(clippy::print_stdout, reason = "its address goes to whoever started it")]
-pub(crate) fn serve(delay: &str) {
-    let delay = Duration::from_millis(delay.parse().unwrap());
+pub(crate) fn serve(times: impl Iterator<Item = String>) {
+    let mut times = times.map(|time| Duration::from_micros(time.parse().unwrap()));
+    let (delay, work) = (times.next().unwrap(), times.next().unwrap());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -73,13 +85,13 @@ pub(crate) fn serve(delay: &str) {
         let mut connections = JoinSet::new();
         while let Ok((stream, _)) = listener.accept().await {
             stream.set_nodelay(true).unwrap();
-            connections.spawn(connection(stream, delay));
+            connections.spawn(connection(stream, delay, work));
             while connections.try_join_next().is_some() {}
         }
     });
 }
 
-async fn connection(mut stream: TcpStream, delay: Duration) -> Option<()> {
+async fn connection(mut stream: TcpStream, delay: Duration, work: Duration) -> Option<()> {
     let mut buffer = Vec::with_capacity(4096);
     loop {
         let length = request(&mut stream, &mut buffer).await?;
@@ -92,6 +104,10 @@ async fn connection(mut stream: TcpStream, delay: Duration) -> Option<()> {
             }
             if !delay.is_zero() {
                 sleep(delay).await;
+            }
+            let until = Instant::now() + work;
+            while Instant::now() < until {
+                std::hint::spin_loop();
             }
             stream.write_all(ANSWER).await.ok()?;
             ANSWERED.fetch_add(1, Ordering::Relaxed);

@@ -111,7 +111,7 @@ impl DeadLetter<'_> {
     /// Returns the record's headers, for consumers that sort letters without reading them. All are
     /// text.
     #[must_use]
-    pub fn headers(&self) -> Vec<(String, Bytes)> {
+    pub fn headers(&self) -> Vec<(&'static str, Bytes)> {
         let origin = self.origin;
         let headers = [
             ("weir.error.class", Some(self.class.to_owned())),
@@ -121,10 +121,7 @@ impl DeadLetter<'_> {
             ("weir.original.timestamp", origin.timestamp_ms.map(|time| time.to_string())),
             ("weir.attempts", Some(self.attempts.to_string())),
         ];
-        headers
-            .into_iter()
-            .filter_map(|(name, text)| Some((name.to_owned(), text?.into())))
-            .collect()
+        headers.into_iter().filter_map(|(name, text)| Some((name, text?.into()))).collect()
     }
 
     fn whole_event(&self, event: &WorkflowEvent, limit: usize) -> Option<String> {

@@ -16,6 +16,9 @@ use crate::record::Offset;
 /// The version this release writes, and the only one it reads.
 const VERSION: u64 = 1;
 
+/// What a record takes besides its update and its node: the names, the id and the numbers.
+const FRAME: usize = 256;
+
 /// The header of a record that names the group which wrote it. A record without one was written by an older release.
 pub const GROUP: &str = "weir-group";
 
@@ -116,7 +119,9 @@ impl Effect {
             usage: self.usage,
             took_ms: self.took.map(|took| u64::try_from(took.as_millis()).unwrap_or(u64::MAX)),
         };
-        serde_json::to_vec(&written).map(Bytes::from).map_err(Error::Unwritable)
+        let mut value = Vec::with_capacity(FRAME + self.node.len() + self.update.get().len());
+        serde_json::to_writer(&mut value, &written).map_err(Error::Unwritable)?;
+        Ok(value.into())
     }
 
     /// Reads a journal record's value.

@@ -57,7 +57,7 @@ pub struct Outgoing {
     /// The value's bytes.
     pub value: Bytes,
     /// Headers in their order.
-    pub headers: Vec<(String, Bytes)>,
+    pub headers: Vec<(&'static str, Bytes)>,
 }
 
 /// What is committed for one partition of the events topic.

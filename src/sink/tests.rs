@@ -264,7 +264,7 @@ fn a_records_size_counts_what_the_topics_limit_counts() {
         partition: None,
         key: Some(Bytes::from_static(b"key")),
         value: Bytes::from_static(b"value"),
-        headers: vec![("name".to_owned(), Bytes::from_static(b"x"))],
+        headers: vec![("name", Bytes::from_static(b"x"))],
     };
 
     assert_eq!(record.size(), 3 + 5 + 4 + 1 + 10);

@@ -263,9 +263,7 @@ fn send(
     if !record.headers.is_empty() {
         let mut headers = OwnedHeaders::new_with_capacity(record.headers.len());
         for (name, value) in &record.headers {
-            // A C string holds no NUL, and rdkafka panics on one.
-            let name = name.replace('\0', "\u{fffd}");
-            headers = headers.insert(Header { key: &name, value: Some(value.as_ref()) });
+            headers = headers.insert(Header { key: name, value: Some(value.as_ref()) });
         }
         native = native.headers(headers);
     }

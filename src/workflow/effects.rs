@@ -76,7 +76,7 @@ impl Recorder {
                 partition: Some(position.partition),
                 key: Some(effect.event_id.to_string().into()),
                 value: effect.encode()?,
-                headers: self.group.iter().map(|it| (GROUP.to_owned(), it.clone())).collect(),
+                headers: self.group.iter().map(|it| (GROUP, it.clone())).collect(),
             }),
             Durability::Off => None,
         };

@@ -110,7 +110,7 @@ async fn effects_that_another_group_journaled_are_not_ours() {
     let mut first = world.start("a").await;
     first.assigned(1).await;
     let of = |group: &str, offset| {
-        let header = (GROUP.to_owned(), group.as_bytes().to_vec().into());
+        let header = (GROUP, group.as_bytes().to_vec().into());
         Outgoing { headers: vec![header], ..effect(0, offset, group) }
     };
     let ours = world.config.consumer_group_id.as_str();

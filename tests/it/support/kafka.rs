@@ -371,7 +371,7 @@ pub(crate) fn outgoing(topic: Topic, partition: Option<i32>, key: &str, value: &
         partition: partition.map(PartitionId),
         key: Some(Bytes::copy_from_slice(key.as_bytes())),
         value: Bytes::copy_from_slice(value.as_bytes()),
-        headers: vec![("who".to_owned(), Bytes::from_static(b"weir"))],
+        headers: vec![("who", Bytes::from_static(b"weir"))],
     }
 }
 
