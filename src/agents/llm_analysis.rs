@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use crate::graph::{Context, Node, NodeFuture};
 use crate::llm::{ChatModel, Request};
 
-use super::{AgentError, AgentState, AgentUpdate};
+use super::{AgentError, AgentState, AgentUpdate, object};
 
 const ROLE: &str = "You are the analyst of an automated workflow. Be factual, be brief, and say so when \
 something can't be known from what you are given.";
@@ -32,15 +32,15 @@ impl LlmAnalysis {
         let prompt = format!("{ROLE}\n\n{input}\n\n{CLOSING}");
         let request = Request::prompt(&prompt, &state.queue_time);
         let answer = self.model.ask(request).await?;
-        let mut metadata = json!({
-            "model": &*answer.model,
-            "input_length": input.chars().count(),
-            "output_length": answer.text.chars().count(),
-        });
+        let mut metadata = object([
+            ("model", (*answer.model).into()),
+            ("input_length", input.chars().count().into()),
+            ("output_length", answer.text.chars().count().into()),
+        ]);
         if let (Some(asked), Some(metadata)) = (&answer.instead_of, metadata.as_object_mut()) {
             metadata.insert("instead_of".to_owned(), (**asked).into());
         }
-        let update = finding(&answer.text, "completed", metadata);
+        let update = finding(answer.text, "completed", metadata);
         Ok(AgentUpdate { usage: answer.usage, ..update })
     }
 }
@@ -58,17 +58,21 @@ impl Node<AgentState> for LlmAnalysis {
 /// Returns the update that stands in for an answer when the model has none and the run goes on all the same.
 #[must_use]
 pub fn degraded(error: &AgentError, model: &str) -> AgentUpdate {
-    let metadata = json!({"error": error.to_string(), "model": model, "error_type": error.class()});
-    finding("", "error", metadata)
+    let metadata = object([
+        ("error", error.to_string().into()),
+        ("model", model.into()),
+        ("error_type", error.class().into()),
+    ]);
+    finding(String::new(), "error", metadata)
 }
 
-fn finding(text: &str, status: &str, metadata: Value) -> AgentUpdate {
-    let finding = json!({
-        "agent": "llm_analysis",
-        "result": text,
-        "status": status,
-        "metadata": &metadata,
-    });
+fn finding(text: String, status: &str, metadata: Value) -> AgentUpdate {
+    let finding = object([
+        ("agent", "llm_analysis".into()),
+        ("result", text.into()),
+        ("status", status.into()),
+        ("metadata", metadata.clone()),
+    ]);
     let metadata = Map::from_iter([("llm_metadata".to_owned(), metadata)]);
     AgentUpdate {
         metadata: Some(metadata),
