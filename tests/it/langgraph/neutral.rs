@@ -1,13 +1,16 @@
 //! The state and the nodes of a row in the neutral form: channels with Python's reducers, nodes
 //! with rules.
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering as Atomically};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 use weir::graph::{Claims, Context, Event, Node, NodeFuture, Observer, Refusal, START, State};
+
+use super::python::{canonical, contains, equal, is_number, is_true, order, sum};
 
 /// A state whose channels a row declares.
 #[derive(Debug, Clone)]
@@ -63,17 +66,11 @@ impl State for Channels {
             return if update.is_null() { Ok(()) } else { refusal() };
         };
         for (name, value) in update {
-            let fits = match self.reducers.get(name).map(String::as_str) {
-                Some("last_value") => {
-                    claims.claim(name.clone())?;
-                    true
-                }
-                Some("merge_dict") => value.is_object(),
-                Some("append_list") => value.is_array(),
-                Some("add_int" | "max_int") => number(value).is_some(),
-                _ => true,
-            };
-            if !fits {
+            let reducer = self.reducers.get(name).map_or("", String::as_str);
+            if reducer == "last_value" {
+                claims.claim(name.clone())?;
+            }
+            if !fits(reducer, value) {
                 return Err(Refusal::invalid(name, "TypeError"));
             }
         }
@@ -96,30 +93,20 @@ impl State for Channels {
                 ("merge_dict", Value::Object(old), Value::Object(new)) => old.extend(new),
                 ("append_list", Value::Array(old), Value::Array(new)) => old.extend(new),
                 ("add_int", old, new) => *old = sum(old, &new),
-                ("max_int", old, new) if number(&new) <= number(old) => {}
+                ("max_int", old, new) if order(&new, old).is_none_or(Ordering::is_le) => {}
                 (_, old, new) => *old = new,
             }
         }
     }
 }
 
-fn sum(a: &Value, b: &Value) -> Value {
-    let whole = |value: &Value| value.as_bool().map(i64::from).or_else(|| value.as_i64());
-    match (whole(a), whole(b)) {
-        (Some(a), Some(b)) => json!(a + b),
-        _ => json!(number(a).unwrap_or_default() + number(b).unwrap_or_default()),
-    }
-}
-
-/// A value as Python compares numbers: true is 1.
-fn number(value: &Value) -> Option<f64> {
-    value.as_bool().map(|truth| if truth { 1.0 } else { 0.0 }).or_else(|| value.as_f64())
-}
-
-fn equal(a: &Value, b: &Value) -> bool {
-    match (number(a), number(b)) {
-        (Some(a), Some(b)) => a == b,
-        _ => a == b,
+/// Whether a reducer takes a value, whatever it is reduced with.
+fn fits(reducer: &str, value: &Value) -> bool {
+    match reducer {
+        "merge_dict" => value.is_object(),
+        "append_list" => value.is_array(),
+        "add_int" | "max_int" => is_number(value),
+        _ => true,
     }
 }
 
@@ -200,13 +187,14 @@ impl Node<Channels> for Behaviour {
         NodeFuture::new(async move {
             let entry = (context.step, context.node.to_owned());
             with_log(&self.log, |log| log.executions.push(entry));
-            let before = u64::from(self.executed.fetch_add(1, Ordering::Relaxed));
+            let before = u64::from(self.executed.fetch_add(1, Atomically::Relaxed));
             let fail = self.spec.get("fail").unwrap_or(&Value::Null);
             tokio::time::sleep(Duration::from_millis(fail["delay_ms"].as_u64().unwrap_or(0))).await;
             let fails =
                 fail["always"] == json!(true) || before < fail["first"].as_u64().unwrap_or(0);
             if fail.is_object() && fails {
-                return Err(Raised(fail["error"].as_str().unwrap_or("NodeFailure").to_owned()));
+                let class = fail["error"].as_str().unwrap_or("NodeFailure");
+                return Err(Raised(canonical(class).to_owned()));
             }
             let answer = self.answer(state);
             if answer.is_null() || answer.is_object() {
@@ -238,14 +226,10 @@ fn holds(condition: &Value, state: &Channels) -> bool {
     let (value, operator) = (&condition["value"], condition["op"].as_str().unwrap_or_default());
     let found = state.values.get(condition["key"].as_str().unwrap_or_default());
     if operator == "exists" {
-        // What is compared is the truth of the value, as Python sees it.
-        return found.is_some() == (number(value) != Some(0.0));
+        return found.is_some() == is_true(value);
     }
     let Some(found) = found else { return false };
-    let order = match (found.as_str(), value.as_str()) {
-        (Some(a), Some(b)) => Some(a.cmp(b)),
-        _ => number(found).zip(number(value)).and_then(|(a, b)| a.partial_cmp(&b)),
-    };
+    let ordered = |fits: fn(Ordering) -> bool| order(found, value).is_some_and(fits);
     let length = match found {
         Value::String(text) => Some(text.chars().count()),
         Value::Array(list) => Some(list.len()),
@@ -255,12 +239,12 @@ fn holds(condition: &Value, state: &Channels) -> bool {
     match operator {
         "==" => equal(found, value),
         "!=" => !equal(found, value),
-        "<" => order.is_some_and(std::cmp::Ordering::is_lt),
-        "<=" => order.is_some_and(std::cmp::Ordering::is_le),
-        ">" => order.is_some_and(std::cmp::Ordering::is_gt),
-        ">=" => order.is_some_and(std::cmp::Ordering::is_ge),
-        "has_key" => found.get(value.as_str().unwrap_or_default()).is_some(),
-        "len<" => length.is_some_and(|length| number(&json!(length)) < number(value)),
+        "<" => ordered(Ordering::is_lt),
+        "<=" => ordered(Ordering::is_le),
+        ">" => ordered(Ordering::is_gt),
+        ">=" => ordered(Ordering::is_ge),
+        "has_key" => contains(found, value),
+        "len<" => length.is_some_and(|length| order(&json!(length), value) == Some(Ordering::Less)),
         _ => false,
     }
 }
