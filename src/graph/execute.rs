@@ -1,26 +1,32 @@
 //! One execution of one node: record, attempts, time-out, panic.
+//!
+//! Where a node may be retried and has routers, an attempt ends with these: an answer that leads
+//! nowhere may be worth another attempt. That costs a copy of the state per attempt, and only there.
 
 use std::any::Any;
+use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::builder::Entry;
+use super::apply::Source;
+use super::builder::{Entry, Graph};
 use super::effects::EffectsError;
 use super::error::Error;
 use super::events::Event;
 use super::node::{Context, Outcome};
 use super::options::Options;
 use super::policy::Fault;
-use super::shape::Name;
+use super::run::Routing;
+use super::shape::{Name, NodeId};
 use super::state::State;
 
 /// One execution of a node: which, on what, in which run.
 pub(super) struct Execution<'a, S: State> {
-    pub(super) name: &'a Name,
-    pub(super) entry: &'a Entry<S>,
+    pub(super) graph: &'a Graph<S>,
+    pub(super) id: NodeId,
     pub(super) state: &'a S,
     pub(super) step: i64,
     pub(super) visit: u32,
@@ -36,37 +42,43 @@ pub(super) enum Trouble<E> {
 impl<E> Trouble<E> {
     pub(super) fn into_error(self, node: Name, visit: u32) -> Error<E> {
         match self {
-            Self::Faulty { fault: Fault::Failed(source), attempts } => {
-                Error::Node { node, visit, attempts, source }
-            }
-            Self::Faulty { fault: Fault::Panicked(message), .. } => {
-                Error::Panic { node, visit, message }
-            }
-            Self::Faulty { fault: Fault::TimedOut(limit), .. } => {
-                Error::Timeout { node, visit, limit }
-            }
             Self::Unrecorded(source) => Error::Effects { node, visit, source },
+            Self::Faulty { fault, attempts } => match fault {
+                Fault::Failed(source) => Error::Node { node, visit, attempts, source },
+                Fault::Panicked(message) => Error::Panic { node, visit, message },
+                Fault::TimedOut(limit) => Error::Timeout { node, visit, limit },
+                Fault::Refused { field, reason } => Error::Invalid { node, field, reason },
+                Fault::Unrouted { router, target } => Error::Route { node, router, target },
+            },
         }
     }
 }
 
 impl<S: State> Execution<'_, S> {
+    fn name(&self) -> &Name {
+        self.graph.shape.name(self.id)
+    }
+
+    fn entry(&self) -> &Entry<S> {
+        &self.graph.nodes[self.id]
+    }
+
     /// Takes the node's update from the record, or runs it until it answers or is not to be
     /// retried.
     pub(super) async fn run(&self) -> Result<S::Update, Trouble<S::Error>> {
-        let Some(effects) = self.options.effects.filter(|_| self.entry.options.durable) else {
+        let Some(effects) = self.options.effects.filter(|_| self.entry().options.durable) else {
             let (update, took) = self.attempts().await?;
             self.tell_update(&update, took, false);
             return Ok(update);
         };
         if let Some(update) =
-            effects.recorded(self.name, self.visit).map_err(Trouble::Unrecorded)?
+            effects.recorded(self.name(), self.visit).map_err(Trouble::Unrecorded)?
         {
             self.tell_update(&update, Duration::ZERO, true);
             return Ok(update);
         }
         let (update, took) = self.attempts().await?;
-        effects.record(self.name, self.visit, &update).await.map_err(Trouble::Unrecorded)?;
+        effects.record(self.name(), self.visit, &update).await.map_err(Trouble::Unrecorded)?;
         self.tell_update(&update, took, false);
         Ok(update)
     }
@@ -74,19 +86,15 @@ impl<S: State> Execution<'_, S> {
     async fn attempts(&self) -> Result<(S::Update, Duration), Trouble<S::Error>> {
         let mut attempt = 1;
         loop {
-            let (step, node, visit) = (self.step, &**self.name, self.visit);
+            let (step, node, visit) = (self.step, &**self.name(), self.visit);
             self.options.tell(|| Event::Started { step, node, visit, attempt });
             // Only an observer wants to know how long it took, and reading the clock is not free.
             let began = self.options.observer.map(|_| Instant::now());
-            let fault = match self.attempt(attempt).await {
-                Ok(update) => return Ok((update, elapsed(began))),
-                Err(fault) => fault,
-            };
+            let outcome = self.attempt(attempt).await;
             let took = elapsed(began);
-            self.options.tell(|| Event::Failed { step, node, visit, attempt, fault: &fault, took });
-            let retry = self.entry.options.retry.as_ref();
-            let Some(delay) = retry.and_then(|retry| retry.delay(attempt, &fault)) else {
-                return Err(Trouble::Faulty { fault, attempts: attempt });
+            let delay = match self.judge(attempt, outcome, took) {
+                ControlFlow::Break(end) => return end.map(|update| (update, took)),
+                ControlFlow::Continue(delay) => delay,
             };
             attempt = attempt.saturating_add(1);
             self.options.tell(|| Event::Retried { step, node, attempt, delay });
@@ -96,15 +104,83 @@ impl<S: State> Execution<'_, S> {
         }
     }
 
+    /// Whether an attempt was the last, or how long to wait before the next.
+    fn judge(
+        &self,
+        attempt: u32,
+        outcome: Result<S::Update, Fault<S::Error>>,
+        took: Duration,
+    ) -> ControlFlow<Result<S::Update, Trouble<S::Error>>, Duration> {
+        let (mut fault, update) = match outcome {
+            Ok(update) => match self.misled(&update) {
+                None => return ControlFlow::Break(Ok(update)),
+                Some(fault) => (fault, Some(update)),
+            },
+            Err(fault) => (fault, None),
+        };
+        let delay = match (self.delay(attempt, &fault), update) {
+            (Ok(Some(delay)), _) => Some(delay),
+            // The answer stands, and its routers fail once more when they are asked for good.
+            (Ok(None), Some(update)) => return ControlFlow::Break(Ok(update)),
+            (Ok(None), None) => None,
+            (Err(panicked), _) => {
+                fault = panicked;
+                None
+            }
+        };
+        let (step, node, visit) = (self.step, &**self.name(), self.visit);
+        self.options.tell(|| Event::Failed { step, node, visit, attempt, fault: &fault, took });
+        let faulty = || Err(Trouble::Faulty { fault, attempts: attempt });
+        delay.map_or_else(|| ControlFlow::Break(faulty()), ControlFlow::Continue)
+    }
+
+    /// How the routers fail that follow an answer, where that may be worth another attempt.
+    fn misled(&self, update: &S::Update) -> Option<Fault<S::Error>> {
+        let Entry { options, conditionals, .. } = self.entry();
+        if options.retry.is_none() || conditionals.is_empty() {
+            return None;
+        }
+        let source = Source { graph: self.graph, node: Some(self.id), visit: self.visit };
+        match source.preview(Routing::Due, self.state, update, &mut Vec::new()) {
+            Err(Error::Route { router, target, .. }) => Some(Fault::Unrouted { router, target }),
+            Err(Error::Invalid { field, reason, .. }) => Some(Fault::Refused { field, reason }),
+            Err(Error::Panic { message, .. }) => Some(Fault::Panicked(message)),
+            Ok(())
+            | Err(
+                Error::Node { .. }
+                | Error::Timeout { .. }
+                | Error::Conflict { .. }
+                | Error::RecursionLimit { .. }
+                | Error::Cancelled { .. }
+                | Error::Deadline { .. }
+                | Error::Effects { .. }
+                | Error::NothingToResume,
+            ) => None,
+        }
+    }
+
+    /// What the policy says. Its panic is the node's.
+    fn delay(
+        &self,
+        attempt: u32,
+        fault: &Fault<S::Error>,
+    ) -> Result<Option<Duration>, Fault<S::Error>> {
+        let Some(retry) = &self.entry().options.retry else {
+            return Ok(None);
+        };
+        let delay = catch_unwind(AssertUnwindSafe(|| retry.delay(attempt, fault)));
+        delay.map_err(|panic| Fault::Panicked(message(&*panic)))
+    }
+
     async fn attempt(&self, attempt: u32) -> Result<S::Update, Fault<S::Error>> {
-        let limit = self.entry.options.timeout;
+        let limit = self.entry().options.timeout;
         let own = limit.and_then(|limit| Instant::now().checked_add(limit));
         let deadline = [own, self.options.deadline].into_iter().flatten().min();
         let (step, visit) = (self.step, self.visit);
-        let context = Context { node: self.name, visit, attempt, step, deadline };
+        let context = Context { node: self.name(), visit, attempt, step, deadline };
         // The node gets nothing that it could leave half-changed: it reads the state and owns its
         // answer.
-        let start = AssertUnwindSafe(|| self.entry.body.run(self.state, context));
+        let start = AssertUnwindSafe(|| self.entry().body.run(self.state, context));
         let future = catch_unwind(start).map_err(|panic| Fault::Panicked(message(&*panic)))?;
         let answer = AssertUnwindSafe(future).catch_unwind();
         let answer = match limit {
@@ -116,7 +192,7 @@ impl<S: State> Execution<'_, S> {
     }
 
     fn tell_update(&self, update: &S::Update, took: Duration, replayed: bool) {
-        let (step, node, visit) = (self.step, &**self.name, self.visit);
+        let (step, node, visit) = (self.step, &**self.name(), self.visit);
         self.options.tell(|| Event::Updated { step, node, visit, update, took, replayed });
     }
 }

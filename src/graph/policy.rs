@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use super::shape::Name;
 use super::state::State;
 
 /// How one attempt of a node failed. See the example at [`Retry`].
@@ -17,11 +18,33 @@ pub enum Fault<E> {
     /// The attempt took longer than the node's limit, and was dropped.
     #[error("no answer within {0:?}")]
     TimedOut(Duration),
+    /// The node answered with an update that the state refuses, so that its routers can't be asked.
+    /// Only nodes with routers have this fault: of others, an update is looked at with those of
+    /// their siblings.
+    #[error("the update to {field:?} can't be applied: {reason}")]
+    Refused {
+        /// The field.
+        field: String,
+        /// The state's reason.
+        reason: String,
+    },
+    /// The node answered, and one of its routers named what stands for nothing.
+    #[error("router {router:?} leads to {target:?}, which it has no target for")]
+    Unrouted {
+        /// The router's label.
+        router: Name,
+        /// The name it answered.
+        target: String,
+    },
 }
 
 /// When a failed attempt of a node is followed by another, within the same superstep.
 ///
 /// Its siblings don't run again, and nothing of a failed attempt is written.
+///
+/// The routers of a node are part of its attempts: one that leads nowhere is a fault, and if the
+/// policy wants it so, the node runs again. If not, its answer stands and the run ends with the
+/// router's error. A node that has both a policy and routers costs a copy of the state per attempt.
 ///
 /// ```
 /// use std::time::Duration;
@@ -32,7 +55,7 @@ pub enum Fault<E> {
 ///     .when(|error: &std::io::Error| error.kind() == std::io::ErrorKind::TimedOut);
 /// let once_at_most = Retry::by(|attempt, fault: &Fault<std::io::Error>| match fault {
 ///     Fault::Failed(_) | Fault::TimedOut(_) if attempt == 1 => Some(Duration::from_secs(1)),
-///     Fault::Failed(_) | Fault::TimedOut(_) | Fault::Panicked(_) => None,
+///     _ => None,
 /// });
 /// ```
 pub struct Retry<E>(Box<Delay<E>>);
@@ -42,11 +65,12 @@ type Delay<E> = dyn Fn(u32, &Fault<E>) -> Option<Duration> + Send + Sync;
 
 impl<E: 'static> Retry<E> {
     /// Waits `initial` after the first failure and twice as long after each further one, at most
-    /// `max`; `attempts` in all, the first one included. A panic is not retried.
+    /// `max`; `attempts` in all, the first one included. What the node itself says or is too slow
+    /// to say is retried; a panic is not, nor is an answer that can't be applied or routed.
     #[must_use]
     pub fn exponential(attempts: u32, initial: Duration, max: Duration) -> Self {
         Self::by(move |attempt, fault| match fault {
-            Fault::Panicked(_) => None,
+            Fault::Panicked(_) | Fault::Refused { .. } | Fault::Unrouted { .. } => None,
             Fault::Failed(_) | Fault::TimedOut(_) if attempt >= attempts => None,
             Fault::Failed(_) | Fault::TimedOut(_) => {
                 let doublings = attempt.saturating_sub(1).min(31);
@@ -56,18 +80,23 @@ impl<E: 'static> Retry<E> {
     }
 
     /// Asks `delay` after every failed attempt (counted from 1) how long to wait before the next;
-    /// `None` ends the node. Jitter, a wish of the other side, a budget: all can be told here.
+    /// `None` ends the node. Jitter, a wish of the other side, a budget: all can be told here. A panic
+    /// in it is the node's.
     #[must_use]
     pub fn by(delay: impl Fn(u32, &Fault<E>) -> Option<Duration> + Send + Sync + 'static) -> Self {
         Self(Box::new(delay))
     }
 
-    /// Retries only those of the node's own errors that `worth` picks; time-outs stay as they were.
+    /// Retries only those of the node's own errors that `worth` picks; all else stays as it was.
     #[must_use]
     pub fn when(self, worth: impl Fn(&E) -> bool + Send + Sync + 'static) -> Self {
         Self::by(move |attempt, fault| match fault {
             Fault::Failed(error) if !worth(error) => None,
-            Fault::Failed(_) | Fault::Panicked(_) | Fault::TimedOut(_) => self.0(attempt, fault),
+            Fault::Failed(_)
+            | Fault::Panicked(_)
+            | Fault::TimedOut(_)
+            | Fault::Refused { .. }
+            | Fault::Unrouted { .. } => self.0(attempt, fault),
         })
     }
 

@@ -6,7 +6,7 @@
 
 use tokio::task::coop::consume_budget;
 
-use super::apply::{Source, refused};
+use super::apply::Source;
 use super::builder::Graph;
 use super::error::{Error, Failure};
 use super::events::{Event, Names};
@@ -97,6 +97,12 @@ pub(super) enum Begin {
 }
 
 impl<'g, S: State> Run<'g, S> {
+    /// Where the update of a node's execution under way comes from, or of the start.
+    pub(super) fn source(&self, node: Option<NodeId>) -> Source<'g, S> {
+        let visit = node.map_or(0, |id| self.visits[id]);
+        Source { graph: self.graph, node, visit }
+    }
+
     /// A run that nobody goes on with; its start is superstep 0.
     fn new(graph: &'g Graph<S>, state: S) -> Self {
         Self {
@@ -182,8 +188,7 @@ impl<'g, S: State> Run<'g, S> {
         match self.input.take() {
             Some(input) => self.absorb(input)?,
             None => {
-                let start = Source { graph: self.graph, node: None, visit: 0 };
-                start.route(Routing::Due, &self.state, &mut self.chosen)?;
+                self.source(None).route(Routing::Due, &self.state, &mut self.chosen)?;
             }
         }
         self.frontier.enter(&self.graph.shape, &self.chosen);
@@ -226,14 +231,8 @@ impl<'g, S: State> Run<'g, S> {
         options: &Options<'_, S>,
     ) -> Result<(), Error<S::Error>> {
         let visit = self.visits[id];
-        let execution = Execution {
-            name: self.graph.shape.name(id),
-            entry: &self.graph.nodes[id],
-            state: &self.state,
-            step: self.step.saturating_add(1),
-            visit,
-            options,
-        };
+        let (graph, state, step) = (self.graph, &self.state, self.step.saturating_add(1));
+        let execution = Execution { graph, id, state, step, visit, options };
         match execution.run().await {
             Ok(update) => self.absorb(Answer { node: Some(id), update, routing: Routing::Due }),
             Err(trouble) => {
@@ -245,11 +244,10 @@ impl<'g, S: State> Run<'g, S> {
 
     /// Applies the only answer of a superstep, and asks the routers of its node.
     fn absorb(&mut self, answer: Answer<S::Update>) -> Result<(), Error<S::Error>> {
-        let (graph, node, routing) = (self.graph, answer.node, answer.routing);
-        let source = Source { graph, node, visit: node.map_or(0, |id| self.visits[id]) };
-        if let Err(refusal) = self.state.check(&answer.update, &mut Claims::alone()) {
+        let (source, routing) = (self.source(answer.node), answer.routing);
+        if let Err(error) = source.check(&self.state, &answer.update, &mut Claims::alone()) {
             self.hold(answer);
-            return Err(refused(graph, node, refusal));
+            return Err(error);
         }
         if !self.kept {
             source.apply(&mut self.state, answer.update)?;

@@ -8,13 +8,13 @@ use std::task::Poll;
 
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 
-use super::apply::{Source, apply_all, check_all};
+use super::apply::Source;
 use super::error::Error;
 use super::execute::Execution;
 use super::options::Options;
 use super::run::{Answer, Routing, Run};
 use super::shape::NodeId;
-use super::state::{Claims, State};
+use super::state::State;
 
 impl<S: State> Run<'_, S> {
     /// Runs what is due, several nodes at once, and applies what all of them answered.
@@ -60,8 +60,8 @@ impl<S: State> Run<'_, S> {
                 let Some(id) = open(&desk).next() else {
                     return;
                 };
-                let (name, entry, visit) = (graph.shape.name(id), &graph.nodes[id], visits[id]);
-                let execution = Execution { name, entry, state, step, visit, options };
+                let visit = visits[id];
+                let execution = Execution { graph, id, state, step, visit, options };
                 let outcome = execution.run().await;
                 let outcome =
                     outcome.map_err(|trouble| trouble.into_error(graph.name(Some(id)), visit));
@@ -92,7 +92,7 @@ impl<S: State> Run<'_, S> {
     }
 
     /// Asks the routers of the siblings that have answered. Each sees the snapshot and its own
-    /// node's update.
+    /// node's update; where that can't be applied, the node has failed like one that leads nowhere.
     fn route_siblings(&mut self) -> Vec<(NodeId, Error<S::Error>)> {
         let graph = self.graph;
         let mut troubles = Vec::new();
@@ -101,19 +101,14 @@ impl<S: State> Run<'_, S> {
             else {
                 continue;
             };
-            // A refused update is reported when the updates are applied, with those of all
-            // siblings.
-            if self.state.check(&answer.update, &mut Claims::alone()).is_err() {
-                continue;
-            }
             let source = Source { graph, node: Some(id), visit: self.visits[id] };
-            let mut view = self.state.clone();
-            let routed = source
-                .apply(&mut view, answer.update.clone())
-                .and_then(|()| source.route(answer.routing, &view, &mut self.chosen));
+            let (routing, update) = (answer.routing, &answer.update);
+            let routed = source.preview(routing, &self.state, update, &mut self.chosen);
             match routed {
                 Ok(()) if answer.routing == Routing::Failed => answer.routing = Routing::Due,
                 Ok(()) => {}
+                // Its update can't be applied, which is told when all are.
+                Err(_) if answer.routing == Routing::Settled => {}
                 Err(error) => {
                     answer.routing = Routing::Failed;
                     troubles.push((id, error));
@@ -125,10 +120,10 @@ impl<S: State> Run<'_, S> {
 
     /// Applies what the siblings answered, in name order.
     fn apply_siblings(&mut self) -> Result<(), Error<S::Error>> {
-        check_all(self.graph, &self.state, &self.answers)?;
+        self.check_all(&self.answers)?;
         if self.kept {
             // Whoever goes on after a reducer's panic needs the state and the answers as they were.
-            self.state = apply_all(self.graph, &self.state, &self.answers)?;
+            self.state = self.apply_all(&self.answers)?;
             self.answers.clear();
             return Ok(());
         }

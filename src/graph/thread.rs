@@ -2,7 +2,6 @@
 
 use std::fmt;
 
-use super::apply::{apply_all, check_all};
 use super::builder::Graph;
 use super::error::Error;
 use super::options::Options;
@@ -77,7 +76,8 @@ pub enum Status {
     Done,
     /// It has failed, and runs again on resume.
     Failed,
-    /// It has answered, but one of its routers led nowhere. On resume its routers are asked again.
+    /// It has answered, but one of its routers led nowhere, or can't be asked since the state refuses
+    /// the update. On resume its routers are asked again.
     Unrouted,
 }
 
@@ -219,8 +219,8 @@ impl<S: State> Thread<'_, S> {
     pub fn preview(&self) -> Result<S, Error<S::Error>> {
         let run = &self.run;
         let answers = run.input.as_ref().map_or(run.answers.as_slice(), std::slice::from_ref);
-        check_all(run.graph, &run.state, answers)?;
-        apply_all(run.graph, &run.state, answers)
+        run.check_all(answers)?;
+        run.apply_all(answers)
     }
 
     /// Takes a node whose router led nowhere as done, with the routes that it has without that

@@ -8,14 +8,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Duration;
 
 use serde_json::{Value, json};
-use weir::graph::{
-    BuildError, Builder, END, Error, Graph, NodeOptions, Options, Problem, Retry, START,
-    State as _, Status, Targets, Thread,
-};
+use weir::graph::{END, Error, Options, Pending, START, State as _, Status, Thread};
 
+#[path = "langgraph/building.rs"]
+mod building;
 #[path = "langgraph/neutral.rs"]
 mod neutral;
 #[path = "langgraph/python.rs"]
@@ -24,9 +22,9 @@ mod python;
 mod routers;
 
 use crate::support::vectors::rows;
-use neutral::{Behaviour, Channels, Raised, SharedLog, Watch, items, text, with_log};
-use python::{ancestry, canonical, is_retried_by_default};
-use routers::{leads, lost, route, targets};
+use building::{build, channels, is_better, is_reserved, refusal};
+use neutral::{Channels, Raised, SharedLog, Watch, items, text, with_log};
+use routers::{leads, lost};
 
 #[test]
 fn langgraph_vectors_agree_through_the_public_api() {
@@ -97,34 +95,6 @@ fn check(row: &Value) -> Result<(), String> {
     Ok(())
 }
 
-/// The one thing that is refused here and not there: a join without sources. What LangGraph finds
-/// wrong before it, we find too.
-fn is_better(error: &BuildError, theirs: &Value) -> bool {
-    let later =
-        theirs["op_index"].as_u64().is_none_or(|at| error.call() < usize::try_from(at).ok());
-    matches!(error.problem(), Problem::EmptyJoin { .. }) && later
-}
-
-/// What a row says of a graph that is refused at an op, or at the end of all.
-fn refusal(spec: &Value, call: Option<usize>) -> Value {
-    let op = call.and_then(|call| items(&spec["ops"]).nth(call));
-    let phase = op.map_or_else(|| "compile".to_owned(), |op| text(&op["op"]));
-    json!({ "phase": phase, "op_index": call, "class": "ValueError" })
-}
-
-fn channels(spec: &Value) -> impl Iterator<Item = &String> {
-    spec["channels"].as_object().into_iter().flatten().map(|(name, _)| name)
-}
-
-/// LangGraph reserves the same names for channels as for nodes, but finds that out at the end.
-fn is_reserved(name: &str) -> bool {
-    let node = |_: &Channels| Ok::<Value, Raised>(Value::Null);
-    let error = Graph::builder().node(name, node).entry(name).build().err();
-    error.is_some_and(|error| {
-        error.call().is_none() && matches!(error.problem(), Problem::ReservedName { .. })
-    })
-}
-
 /// The step is recorded where a node's body ran in it.
 fn same_error(ours: &Value, theirs: &Value) -> bool {
     let step = &theirs["at_step"];
@@ -154,54 +124,6 @@ fn without_unknown_next(ours: &Value, theirs: &Value) -> Value {
         }
     }
     ours
-}
-
-fn build(spec: &Value, log: &SharedLog) -> Result<Graph<Channels>, BuildError> {
-    let name = |op: &Value| text(&op["name"]);
-    let nodes: Vec<String> =
-        items(&spec["ops"]).filter(|op| op["op"] == "add_node").map(name).collect();
-    let add = |builder: Builder<Channels>, op: &Value| match text(&op["op"]).as_str() {
-        "add_node" => {
-            let node = spec["nodes"].get(text(&op["name"])).unwrap_or(&Value::Null);
-            builder.node_with(text(&op["name"]), Behaviour::new(node, log), treatment(node))
-        }
-        "add_edge" => builder.edge(text(&op["from"]), text(&op["to"])),
-        "add_join" => builder.join(items(&op["from"]).map(text), text(&op["to"])),
-        "set_entry_point" => builder.entry(text(&op["to"])),
-        "set_finish_point" => builder.finish(text(&op["from"])),
-        _ => {
-            let key = text(&op["key"]);
-            let label = op["label"].as_str().map_or_else(|| format!("by_{key}"), str::to_owned);
-            let targets = targets(op);
-            // Without a mapping, names are used as they are, and those of no node are dropped.
-            let free = (targets == Targets::any()).then(|| nodes.clone());
-            let seen = move |state: &Channels| route(state.view(&key), free.as_deref());
-            builder.conditional(text(&op["from"]), label, move |state| seen(state).into(), targets)
-        }
-    };
-    items(&spec["ops"]).fold(Graph::builder(), add).build()
-}
-
-fn treatment(node: &Value) -> NodeOptions<Channels> {
-    let mut options = NodeOptions::new();
-    if node["defer"] == json!(true) {
-        options = options.deferred();
-    }
-    if let Some(policy) = node["retry"].as_object() {
-        let attempts = policy.get("max_attempts").map_or(Some(3), Value::as_u64);
-        let attempts = attempts.and_then(|attempts| u32::try_from(attempts).ok()).unwrap_or(1);
-        let listed: Option<BTreeSet<String>> = policy
-            .get("retry_on")
-            .filter(|on| !on.is_null())
-            .map(|on| items(on).map(|class| canonical(&text(class)).to_owned()).collect());
-        let worth = move |error: &Raised| match &listed {
-            Some(listed) => ancestry(&error.0).any(|class| listed.contains(class)),
-            None => is_retried_by_default(&error.0),
-        };
-        let (first, cap) = (Duration::from_millis(1), Duration::from_secs(1));
-        options = options.retry(Retry::exponential(attempts, first, cap).when(worth));
-    }
-    options
 }
 
 struct Row<'a> {
@@ -245,7 +167,7 @@ impl Row<'_> {
             Ok(state) => state_after = json!(state.values),
             // Input that is no object is refused before it is written.
             Err(Error::Invalid { field, .. }) if field.is_empty() => state_after = values(),
-            Err(error) => state_unreadable = json!(class(&error)),
+            Err(error) => state_unreadable = json!(self.class(thread, &error)),
         }
         let tasks = self.tasks(thread, result.is_err());
         let unfinished = tasks.iter().filter(|task| task["has_result"] == json!(false));
@@ -253,7 +175,7 @@ impl Row<'_> {
             "executions": self.executions(),
             "checkpoints": with_log(self.log, |log| log.checkpoints.clone()),
             "final": if result.is_ok() && wrote { values() } else { Value::Null },
-            "error": result.as_ref().err().map(|error| self.first(thread.step(), error, thread.also())),
+            "error": result.as_ref().err().map(|error| self.first(thread, error)),
             "state_after": state_after,
             // Their history shows what is stored as it is stored.
             "history_unreadable": Value::Null,
@@ -312,11 +234,32 @@ impl Row<'_> {
     }
 
     /// The error of the node that failed first. We report the first in name order.
-    fn first(&self, step: i64, error: &Error<Raised>, also: &[Error<Raised>]) -> Value {
+    fn first(&self, thread: &Thread<'_, Channels>, error: &Error<Raised>) -> Value {
         let finished = with_log(self.log, |log| log.finished.clone());
         let when = |error: &&Error<Raised>| error.node().and_then(|node| finished.get(node));
-        let first = std::iter::once(error).chain(also).min_by_key(when);
-        json!({ "class": class(first.unwrap_or(error)), "at_step": step + 1 })
+        let first = std::iter::once(error).chain(thread.also()).min_by_key(when).unwrap_or(error);
+        let unrouted = |pending: &Pending| {
+            pending.status == Status::Unrouted && first.node() == Some(&*pending.node)
+        };
+        let is_own = thread.pending().iter().any(unrouted);
+        let class = if is_own { class(first) } else { self.class(thread, first) };
+        json!({ "class": class, "at_step": thread.step() + 1 })
+    }
+
+    /// The class of an error where all that was answered is applied. LangGraph goes channel by
+    /// channel, we go node by node; so of several errors it may meet another one first.
+    fn class(&self, thread: &Thread<'_, Channels>, error: &Error<Raised>) -> String {
+        let (Error::Conflict { .. } | Error::Invalid { .. }) = error else {
+            return class(error);
+        };
+        let unanswered = [Status::Waiting, Status::Failed];
+        let updates: Vec<Value> = with_log(self.log, |log| {
+            let pending = thread.pending().into_iter();
+            let answered = pending.filter(|pending| !unanswered.contains(&pending.status));
+            answered.filter_map(|pending| log.answers.get(&*pending.node).cloned()).collect()
+        });
+        let met = thread.state().first_error(&updates);
+        met.map_or_else(|| class(error), str::to_owned)
     }
 
     /// Whether a node whose router failed had written something before: to a channel, along an

@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 use uuid::Uuid;
 
 use crate::agents::{AgentState, AgentUpdate};
-use crate::graph::{Event, Fault, Observer};
+use crate::graph::{Event, Observer};
 use crate::record::Position;
 use crate::workflow::{Attempt, Watch};
 
@@ -99,11 +99,7 @@ impl Observer<AgentState> for Steps {
             Event::Failed { step, node, fault, took, .. } => self.say(What::Failed {
                 step: *step,
                 node: (*node).to_owned(),
-                why: match fault {
-                    Fault::Failed(error) => error.to_string(),
-                    Fault::Panicked(message) => format!("panic: {message}"),
-                    Fault::TimedOut(limit) => format!("no answer within {limit:?}"),
-                },
+                why: fault.to_string(),
                 took: *took,
             }),
             Event::Input { .. }

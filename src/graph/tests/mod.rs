@@ -6,6 +6,7 @@ mod examples;
 mod failing;
 mod model;
 mod properties;
+mod retrying;
 mod room;
 mod running;
 mod stopping;

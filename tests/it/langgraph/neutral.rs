@@ -50,6 +50,22 @@ impl Channels {
         Self { reducers: Arc::new(reducers), values, besides: Map::new(), writes: 0 }
     }
 
+    /// The class of the error that LangGraph meets first when it applies `updates`: it goes channel
+    /// by channel, in the order of their first writes.
+    pub(crate) fn first_error(&self, updates: &[Value]) -> Option<&'static str> {
+        let mut channels = Map::<String, Value>::new();
+        let writes = updates.iter().filter_map(Value::as_object).flatten();
+        for (name, value) in writes.filter(|(name, _)| self.reducers.contains_key(*name)) {
+            let written = channels.entry(name).or_insert_with(|| json!([]));
+            written.as_array_mut()?.push(value.clone());
+        }
+        let error = |(name, written): (&String, &Value)| match self.reducers.get(name)?.as_str() {
+            "last_value" => (items(written).count() > 1).then_some("InvalidUpdateError"),
+            reducer => items(written).any(|value| !fits(reducer, value)).then_some("TypeError"),
+        };
+        channels.iter().find_map(error)
+    }
+
     /// What a router sees under `key`.
     pub(crate) fn view(&self, key: &str) -> Option<&Value> {
         self.values.get(key).or_else(|| self.besides.get(key))
