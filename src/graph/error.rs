@@ -88,13 +88,13 @@ pub enum Error<E> {
     /// The run's token was cancelled.
     #[error("cancelled while {running:?} ran")]
     Cancelled {
-        /// The nodes that had not answered.
+        /// The nodes that had neither answered nor failed.
         running: Vec<Name>,
     },
     /// The run's deadline has passed.
     #[error("deadline passed while {running:?} ran")]
     Deadline {
-        /// The nodes that had not answered.
+        /// The nodes that had neither answered nor failed.
         running: Vec<Name>,
     },
     /// What a durable node did can't be recorded, or its record can't be read.
@@ -165,7 +165,8 @@ impl<E> Error<E> {
 pub struct Failure<S: State> {
     /// Why.
     pub error: Error<S::Error>,
-    /// The errors of other nodes of the same superstep, in name order.
+    /// The errors of other nodes of the same superstep, in name order; also of those that had failed
+    /// when the run was cancelled or late.
     pub also: Vec<Error<S::Error>>,
     /// The superstep that could not be completed; 0 is the start, nodes run from 1.
     pub step: i64,

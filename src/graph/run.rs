@@ -28,10 +28,12 @@ pub(super) struct Run<'g, S: State> {
     pub(super) step: i64,
     /// Input that has not yet left the start.
     pub(super) input: Option<Answer<S::Update>>,
-    /// What nodes of the superstep under way have answered.
+    /// What nodes of the superstep under way have answered, in name order.
     pub(super) answers: Vec<Answer<S::Update>>,
     /// The nodes of the superstep under way that have failed.
     pub(super) failed: Vec<NodeId>,
+    /// How nodes of the superstep under way have failed, until one of them or a stop is reported.
+    pub(super) troubles: Vec<(NodeId, Error<S::Error>)>,
     /// The errors of the superstep under way besides the one that is reported.
     pub(super) also: Vec<Error<S::Error>>,
     /// Where the routers of the superstep under way lead.
@@ -114,6 +116,7 @@ impl<'g, S: State> Run<'g, S> {
             input: None,
             answers: Vec::new(),
             failed: Vec::new(),
+            troubles: Vec::new(),
             also: Vec::new(),
             chosen: Vec::new(),
             kept: false,
@@ -144,6 +147,7 @@ impl<'g, S: State> Run<'g, S> {
         options: &Options<'_, S>,
     ) -> Result<bool, Error<S::Error>> {
         self.also.clear();
+        self.troubles.clear();
         tokio::select! {
             biased; // nodes that are always ready must not outrun a cancelled token
             stop = options.stopped() => Err(self.stop_error(stop)),
@@ -284,11 +288,17 @@ impl<'g, S: State> Run<'g, S> {
         }
     }
 
-    fn stop_error(&self, stop: Stop) -> Error<S::Error> {
-        let due = self.frontier.due().iter();
+    /// What failed before the stop is told beside it.
+    fn stop_error(&mut self, stop: Stop) -> Error<S::Error> {
         let answered = |id: NodeId| self.answers.iter().any(|answer| answer.node == Some(id));
-        let running: Vec<Name> =
-            due.filter(|id| !answered(**id)).map(|id| self.graph.name(Some(*id))).collect();
+        let failed = |id: NodeId| self.troubles.iter().any(|(node, _)| *node == id);
+        let due = self.frontier.due().iter().copied();
+        let running: Vec<Name> = due
+            .filter(|id| !answered(*id) && !failed(*id))
+            .map(|id| self.graph.name(Some(id)))
+            .collect();
+        self.troubles.sort_by_key(|(id, _)| *id);
+        self.also.extend(self.troubles.drain(..).map(|(_, error)| error));
         match stop {
             Stop::Cancelled => Error::Cancelled { running },
             Stop::Deadline => Error::Deadline { running },

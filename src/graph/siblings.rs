@@ -22,19 +22,16 @@ impl<S: State> Run<'_, S> {
         &mut self,
         options: &Options<'_, S>,
     ) -> Result<(), Error<S::Error>> {
-        let mut troubles = self.execute_siblings(options).await;
-        self.failed.extend(troubles.iter().map(|(id, _)| *id));
-        self.answers.sort_unstable_by_key(|answer| answer.node);
-        troubles.extend(self.route_siblings());
-        troubles.sort_by_key(|(id, _)| *id);
-        let mut errors = troubles.into_iter().map(|(_, error)| error);
-        match errors.next() {
-            Some(first) => {
-                self.also.extend(errors);
-                Err(first)
-            }
-            None => self.apply_siblings(),
+        self.execute_siblings(options).await;
+        self.route_siblings();
+        self.troubles.sort_by_key(|(id, _)| *id);
+        let mut errors = self.troubles.drain(..).map(|(_, error)| error);
+        if let Some(first) = errors.next() {
+            self.also.extend(errors);
+            return Err(first);
         }
+        drop(errors);
+        self.apply_siblings()
     }
 
     /// Runs the nodes that have not answered yet, several at once, on one snapshot.
@@ -42,18 +39,14 @@ impl<S: State> Run<'_, S> {
     /// Workers take one node after another. The first is polled in place, and there is another one
     /// only where all others wait: nodes that answer at once cost no allocation, and of those that
     /// wait each worker's lasts for many.
-    async fn execute_siblings(
-        &mut self,
-        options: &Options<'_, S>,
-    ) -> Vec<(NodeId, Error<S::Error>)> {
-        let Self { graph, state, frontier, visits, step, answers, .. } = self;
+    async fn execute_siblings(&mut self, options: &Options<'_, S>) {
+        let Self { graph, state, frontier, visits, step, answers, failed, troubles, .. } = self;
         let (graph, state, step) = (*graph, &*state, step.saturating_add(1));
         let answered: Vec<Option<NodeId>> = answers.iter().map(|answer| answer.node).collect();
         let due = frontier.due().iter().copied();
         let waiting = due.filter(|id| !answered.contains(&Some(*id))).peekable();
-        let desk =
-            Desk::<S, _> { waiting, at_once: options.parallelism, answers, troubles: Vec::new() };
-        let desk = Mutex::new(desk);
+        let at_once = options.parallelism;
+        let desk = Mutex::new(Desk::<S, _> { waiting, at_once, answers, failed, troubles });
         let worker = || async {
             loop {
                 // In a `while let`, the lock would be held as long as the node runs.
@@ -88,14 +81,12 @@ impl<S: State> Run<'_, S> {
             }
         })
         .await;
-        std::mem::take(&mut open(&desk).troubles)
     }
 
     /// Asks the routers of the siblings that have answered. Each sees the snapshot and its own
     /// node's update; where that can't be applied, the node has failed like one that leads nowhere.
-    fn route_siblings(&mut self) -> Vec<(NodeId, Error<S::Error>)> {
+    fn route_siblings(&mut self) {
         let graph = self.graph;
-        let mut troubles = Vec::new();
         for answer in &mut self.answers {
             let Some(id) = answer.node.filter(|id| !graph.conditionals(Some(*id)).is_empty())
             else {
@@ -111,11 +102,10 @@ impl<S: State> Run<'_, S> {
                 Err(_) if answer.routing == Routing::Settled => {}
                 Err(error) => {
                     answer.routing = Routing::Failed;
-                    troubles.push((id, error));
+                    self.troubles.push((id, error));
                 }
             }
         }
-        troubles
     }
 
     /// Applies what the siblings answered, in name order.
@@ -135,13 +125,15 @@ impl<S: State> Run<'_, S> {
     }
 }
 
-/// Where the workers of one superstep take nodes and leave answers.
+/// Where the workers of one superstep take nodes and leave answers. What they leave is the run's at
+/// once, since the run may be stopped at any time.
 struct Desk<'a, S: State, I: Iterator<Item = NodeId>> {
     waiting: Peekable<I>,
     /// How many nodes may still start although one has failed: those that would be running by now.
     at_once: usize,
     answers: &'a mut Vec<Answer<S::Update>>,
-    troubles: Vec<(NodeId, Error<S::Error>)>,
+    failed: &'a mut Vec<NodeId>,
+    troubles: &'a mut Vec<(NodeId, Error<S::Error>)>,
 }
 
 impl<S: State, I: Iterator<Item = NodeId>> Desk<'_, S, I> {
@@ -159,9 +151,14 @@ impl<S: State, I: Iterator<Item = NodeId>> Desk<'_, S, I> {
     fn take(&mut self, id: NodeId, outcome: Result<S::Update, Error<S::Error>>) {
         match outcome {
             Ok(update) => {
-                self.answers.push(Answer { node: Some(id), update, routing: Routing::Due });
+                let at = self.answers.partition_point(|answer| answer.node < Some(id));
+                let answer = Answer { node: Some(id), update, routing: Routing::Due };
+                self.answers.insert(at, answer);
             }
-            Err(error) => self.troubles.push((id, error)),
+            Err(error) => {
+                self.failed.push(id);
+                self.troubles.push((id, error));
+            }
         }
     }
 }

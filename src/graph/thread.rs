@@ -181,7 +181,8 @@ impl<S: State> Thread<'_, S> {
     }
 
     /// The errors of the last [`start`](Thread::start) or [`resume`](Thread::resume) besides the
-    /// one that it returned: of other nodes of the same superstep, in name order.
+    /// one that it returned: of other nodes of the same superstep, in name order; also of those that
+    /// had failed when the run was cancelled or late.
     #[must_use]
     pub fn also(&self) -> &[Error<S::Error>] {
         &self.run.also

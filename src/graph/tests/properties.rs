@@ -154,6 +154,29 @@ impl Effects<Tally> for Record {
     }
 }
 
+/// What has answered is previewed as the model would have it, and survives its snapshot.
+fn stands(
+    plan: &Plan,
+    graph: &Graph<Tally>,
+    thread: &Thread<'_, Tally>,
+) -> Result<(), TestCaseError> {
+    let mut expected = thread.state().clone();
+    for pending in thread.pending() {
+        let node = NAMES.iter().position(|name| **name == *pending.node);
+        if let (Some(node), Status::Done) = (node.filter(|node| *node < plan.nodes), pending.status)
+        {
+            expected.apply(answer(node, thread.state()));
+        }
+    }
+    prop_assert_eq!(thread.preview().unwrap(), expected);
+    let text = serde_json::to_string(&thread.snapshot()).unwrap();
+    let restored = graph.restore(serde_json::from_str(&text).unwrap()).unwrap();
+    prop_assert_eq!(restored.preview().unwrap(), thread.preview().unwrap());
+    prop_assert_eq!(restored.pending(), thread.pending());
+    prop_assert_eq!(serde_json::to_string(&restored.snapshot()).unwrap(), text);
+    Ok(())
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -214,18 +237,27 @@ proptest! {
 
         block_on(async {
             let start = thread.start(Said::default(), &options);
-            if tokio::time::timeout(millis(patience), start).await.is_err() {
-                for _ in 0..20 {
-                    let resume = tokio::time::timeout(millis(patience), thread.resume(&options));
-                    if resume.await.is_ok() {
-                        break;
-                    }
+            let mut over = tokio::time::timeout(millis(patience), start).await.is_ok();
+            for _ in 0..20 {
+                stands(&plan, &graph, &thread)?;
+                if over {
+                    break;
                 }
+                let resume = tokio::time::timeout(millis(patience), thread.resume(&options));
+                over = resume.await.is_ok();
             }
-        });
+            Ok::<(), TestCaseError>(())
+        })?;
+        let interrupted = thread.state().clone();
+        let (before, _) = model::run(&plan, usize::try_from(thread.step()).unwrap());
+        let result = block_on(thread.resume(&options));
 
-        let steps = usize::try_from(thread.step()).unwrap();
-        prop_assert_eq!(thread.state(), &model::run(&plan, steps).0);
+        prop_assert_eq!(interrupted, before);
+        let (state, over) = model::run(&plan, usize::try_from(thread.step()).unwrap());
+        prop_assert_eq!(thread.state(), &state);
+        prop_assert_eq!(thread.next().is_empty(), over);
+        let limited = matches!(result, Err(Error::RecursionLimit { .. }));
+        prop_assert!(over || limited);
     }
 
     #[test]

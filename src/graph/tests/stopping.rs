@@ -77,6 +77,57 @@ async fn a_cancelled_token_ends_the_run_and_names_who_ran() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn who_had_failed_before_a_stop_is_named_beside_it_and_did_not_run_any_more() {
+    let graph = || {
+        Graph::builder()
+            .node("a", says("a"))
+            .node("b", Flaky::new(9))
+            .node("c", says_after("c", millis(1000)))
+            .entry("a")
+            .entry("b")
+            .entry("c")
+            .build()
+            .unwrap()
+    };
+    let late = tokio::time::Instant::now() + millis(500);
+    let options = Options::new().deadline(late);
+
+    let failure = graph().run(Tally::default(), &options).await.unwrap_err();
+    let graph = graph();
+    let mut thread = graph.thread(Tally::default());
+    let error = thread.start(Said::default(), &options.deadline(late + millis(500))).await;
+
+    let of_b = |also: &[Error<Broken>]| matches!(also, [Error::Node { node, source: Broken(0), .. }] if &**node == "b");
+    assert!(matches!(failure.error, Error::Deadline { running } if running == [Name::from("c")]));
+    assert!(of_b(&failure.also));
+    assert!(matches!(error, Err(Error::Deadline { running }) if running == [Name::from("c")]));
+    assert!(of_b(thread.also()));
+    let statuses: Vec<Status> = thread.pending().iter().map(|pending| pending.status).collect();
+    assert_eq!(statuses, [Status::Done, Status::Failed, Status::Waiting]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn answers_before_a_stop_are_kept_in_name_order_whoever_was_first() {
+    let graph = Graph::builder()
+        .node("a", says_after("a", millis(20)))
+        .node("b", says_after("b", millis(10)))
+        .node("c", says_after("c", millis(1000)))
+        .entry("a")
+        .entry("b")
+        .entry("c")
+        .build()
+        .unwrap();
+    let mut thread = graph.thread(Tally::default());
+    let options = Options::new().deadline(tokio::time::Instant::now() + millis(500));
+
+    thread.start(Said::default(), &options).await.unwrap_err();
+
+    assert_eq!(thread.preview().unwrap().log, ["a", "b"]);
+    let text = serde_json::to_string(&thread.snapshot()).unwrap();
+    assert!(text.find("\"node\":\"a\"") < text.find("\"node\":\"b\""), "{text}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_deadline_ends_the_run_and_is_seen_by_its_nodes() {
     struct Waits;
     impl Node<Tally> for Waits {
