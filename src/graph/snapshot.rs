@@ -1,8 +1,14 @@
 //! A thread as data: what is kept of it between two processes.
 
 use std::collections::BTreeMap;
+use std::fmt;
+use std::marker::PhantomData;
 
-use serde::{Deserialize, Serialize};
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{
+    DeserializeSeed, Error as _, IgnoredAny, IntoDeserializer as _, MapAccess, Visitor,
+};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::builder::Graph;
 use super::run::{Answer, Routing};
@@ -42,13 +48,18 @@ const VERSION: u32 = 1;
 /// # Ok(())
 /// # }
 /// ```
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(bound(
-    serialize = "S: Serialize, S::Update: Serialize",
-    deserialize = "S: Deserialize<'de>, S::Update: Deserialize<'de>"
-))]
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(bound(serialize = "S: Serialize, S::Update: Serialize"))]
 pub struct Snapshot<S: State> {
+    /// Written first, so that it is known before the rest is read.
     version: u32,
+    /// Absent: of another format, whose shape is not known here.
+    #[serde(flatten)]
+    content: Option<Content<S, S::Update>>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct Content<S, U> {
     step: i64,
     state: S,
     /// Nodes of the next superstep.
@@ -59,8 +70,8 @@ pub struct Snapshot<S: State> {
     joins: Vec<JoinRecord>,
     visits: BTreeMap<Name, u32>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    input: Option<Answered<S::Update>>,
-    answers: Vec<Answered<S::Update>>,
+    input: Option<Answered<U>>,
+    answers: Vec<Answered<U>>,
     failed: Vec<Name>,
 }
 
@@ -136,8 +147,7 @@ impl<S: State> Thread<'_, S> {
             })
         };
         let visited = shape.ids().filter(|id| run.visits[*id] > 0);
-        Snapshot {
-            version: VERSION,
+        let content = Content {
             step: run.step,
             state: run.state.clone(),
             due: names(run.frontier.due()),
@@ -147,7 +157,8 @@ impl<S: State> Thread<'_, S> {
             input: run.input.as_ref().map(answered),
             answers: run.answers.iter().map(answered).collect(),
             failed: names(&run.failed),
-        }
+        };
+        Snapshot { version: VERSION, content: Some(content) }
     }
 }
 
@@ -157,9 +168,9 @@ impl<S: State> Graph<S> {
     /// # Errors
     /// When the snapshot has another format, or names what this graph does not have.
     pub fn restore(&self, snapshot: Snapshot<S>) -> Result<Thread<'_, S>, SnapshotError> {
-        if snapshot.version != VERSION {
+        let Snapshot { version: VERSION, content: Some(snapshot) } = snapshot else {
             return Err(SnapshotError::Version { found: snapshot.version });
-        }
+        };
         let mut thread = self.thread(snapshot.state);
         let run = &mut thread.run;
         run.step = snapshot.step;
@@ -204,6 +215,73 @@ impl<S: State> Graph<S> {
 
     fn find_all(&self, names: &[Name]) -> Result<Vec<NodeId>, SnapshotError> {
         names.iter().map(|name| self.find(name)).collect()
+    }
+}
+
+impl<'de, S> Deserialize<'de> for Snapshot<S>
+where
+    S: State + Deserialize<'de>,
+    S::Update: Deserialize<'de>,
+{
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(Fields(PhantomData))
+    }
+}
+
+struct Fields<S>(PhantomData<S>);
+
+impl<'de, S> Visitor<'de> for Fields<S>
+where
+    S: State + Deserialize<'de>,
+    S::Update: Deserialize<'de>,
+{
+    type Value = Snapshot<S>;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("a snapshot")
+    }
+
+    fn visit_map<M: MapAccess<'de>>(self, map: M) -> Result<Snapshot<S>, M::Error> {
+        let mut fields = Versioned { map, version: None };
+        let content = Content::deserialize(MapAccessDeserializer::new(&mut fields));
+        match fields.version {
+            Some(VERSION) => Ok(Snapshot { version: VERSION, content: Some(content?) }),
+            Some(version) => {
+                while fields.map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+                Ok(Snapshot { version, content: None })
+            }
+            None => content.and(Err(M::Error::missing_field("version"))),
+        }
+    }
+}
+
+/// The fields besides the version, which it takes down; none that follow one of another format.
+struct Versioned<M> {
+    map: M,
+    version: Option<u32>,
+}
+
+impl<'de, M: MapAccess<'de>> MapAccess<'de> for Versioned<M> {
+    type Error = M::Error;
+
+    fn next_key_seed<K: DeserializeSeed<'de>>(
+        &mut self,
+        seed: K,
+    ) -> Result<Option<K::Value>, M::Error> {
+        while let Some(key) = self.map.next_key::<String>()? {
+            if key != "version" {
+                return seed.deserialize(key.into_deserializer()).map(Some);
+            }
+            self.version = Some(self.map.next_value()?);
+            if self.version != Some(VERSION) {
+                break;
+            }
+        }
+        Ok(None)
+    }
+
+    fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, M::Error> {
+        self.map.next_value_seed(seed)
     }
 }
 

@@ -220,3 +220,35 @@ fn a_snapshot_of_another_format_or_graph_is_refused() {
     let unknown = SnapshotError::UnknownJoin { from: vec!["a".into(), "c".into()] };
     assert_eq!(changed(r#""joins":[]"#, join), unknown);
 }
+
+#[test]
+fn a_snapshot_of_another_format_is_told_by_its_version_whatever_its_shape() {
+    let graph = joined(0);
+    let read = |text: &str| serde_json::from_str::<Snapshot<Tally>>(text);
+    let version = |text| graph.restore(read(text).unwrap()).unwrap_err();
+
+    assert_eq!(version(r#"{"version":2}"#), SnapshotError::Version { found: 2 });
+    let other = r#"{"version":3,"state":[1,{}],"due":"a","thread":{"version":1}}"#;
+    assert_eq!(version(other), SnapshotError::Version { found: 3 });
+    let later = read(r#"{"version":2,"due":null}"#).unwrap();
+    assert_eq!(serde_json::to_string(&later).unwrap(), r#"{"version":2}"#);
+    assert!(read("{}").is_err() && read(r#"{"version":1}"#).is_err());
+}
+
+#[tokio::test]
+async fn a_snapshot_may_come_with_its_fields_in_another_order() {
+    let graph = joined(1);
+    let mut thread = graph.thread(Tally::default());
+    thread.start(input("in"), &Options::new()).await.unwrap_err();
+    let text = snapshot_text(&thread);
+
+    let fields: std::collections::BTreeMap<String, serde_json::Value> =
+        serde_json::from_str(&text).unwrap();
+    let sorted = serde_json::to_string(&fields).unwrap();
+    let snapshot: Snapshot<Tally> = serde_json::from_str(&sorted).unwrap();
+
+    assert_ne!(sorted, text);
+    assert_eq!(serde_json::to_string(&snapshot).unwrap(), text);
+    let unversioned = sorted.replace("version", "versions");
+    assert!(serde_json::from_str::<Snapshot<Tally>>(&unversioned).is_err());
+}
