@@ -83,7 +83,8 @@ impl<S: State> fmt::Debug for Graph<S> {
 }
 
 /// Declares a graph. The order of the calls changes nothing in what the graph does, only which of
-/// several mistakes [`build`](Builder::build) reports.
+/// several mistakes [`build`](Builder::build) reports, and which of a node's routers is asked first:
+/// that shows when several of them lead nowhere.
 ///
 /// ```
 /// # use weir::graph::{self, END, Graph, NodeOptions, Options, START};

@@ -95,6 +95,9 @@ impl<S: State> Graph<S> {
         ways.extend(exits.edges.iter().map(|id| edge(self.target(Some(*id)))));
         ways.extend(exits.ends.then(|| edge(self.target(None))));
         ways.extend(exits.joins.iter().map(|(join, _)| edge(format!("j{}", join.place()))));
+        // They are asked in the order in which they were declared, and drawn in that of their labels.
+        let mut conditionals: Vec<&Conditional<S>> = conditionals.iter().collect();
+        conditionals.sort_by_key(|conditional| &conditional.label);
         for conditional in conditionals {
             match &conditional.targets {
                 Resolved::Any => {
@@ -128,9 +131,14 @@ fn push(text: &mut String, line: std::fmt::Arguments<'_>) {
     text.push('\n');
 }
 
-/// Mermaid has no escape but entities.
+/// Mermaid has no escape but entities. It takes no empty text, and one that begins with a backtick
+/// for Markdown.
 fn mermaid_text(text: &str) -> String {
-    text.replace('#', "#35;").replace('"', "#quot;").replace('\n', "<br>")
+    if text.is_empty() {
+        return " ".to_owned();
+    }
+    let text = text.replace('#', "#35;").replace('"', "#quot;").replace('`', "#96;");
+    text.replace('\n', "<br>")
 }
 
 fn dot_text(text: &str) -> String {

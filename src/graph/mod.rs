@@ -5,7 +5,7 @@
 //! the order of the nodes' names by each field's reducer, and edges, joins and routers say which
 //! nodes are due next. The invariant: what a run does depends on its state and its nodes' answers
 //! alone, never on which sibling finished first or on the order in which the graph was put
-//! together.
+//! together (but for which of a node's routers is asked first).
 //!
 //! `docs/graph.md` is the tutorial. Nothing is spawned, so dropping a run drops all that it does.
 //! The room imports nothing from the rest of the crate.

@@ -145,10 +145,12 @@ fn the_order_of_the_calls_is_seen_neither_in_drawings_nor_in_snapshots() {
         .join(["a", "c"], "b")
         .edge("c", "a")
         .conditional("c", "r", |_| "b".into(), ["b"])
+        .conditional("c", "q", |_| "k".into(), [("k", "a")])
         .entry("c");
     let ((a, late_a), (b, late_b)) = (late("a"), late("b"));
     let other = Graph::builder()
         .entry("c")
+        .conditional("c", "q", |_| "k".into(), [("k", "a")])
         .conditional("c", "r", |_| "b".into(), ["b"])
         .node("c", says("c"))
         .node_with("b", b, late_b)
@@ -177,4 +179,20 @@ fn a_graph_is_drawn_in_dot() {
     assert!(dot.contains("n0 [label=\"ask \\\"it\\\"\", peripheries=2]\n"), "{dot}");
     assert!(dot.contains("n2 -> finish [style=dashed, label=\"stop\"]\n"), "{dot}");
     assert!(dot.contains("n1 -> j0\n"), "{dot}");
+}
+
+#[test]
+fn empty_names_and_backticks_are_no_syntax_in_mermaid() {
+    let graph = Graph::builder()
+        .node("", says(""))
+        .node("`b", says("`b"))
+        .entry("")
+        .conditional("", "r", |_| "".into(), [("", "`b")])
+        .build()
+        .unwrap();
+
+    let mermaid = graph.mermaid();
+
+    assert!(mermaid.contains("n0[\" \"]\n") && mermaid.contains("n1[\"#96;b\"]\n"), "{mermaid}");
+    assert!(mermaid.contains("n0 -. \" \" .-> n1\n"), "{mermaid}");
 }
