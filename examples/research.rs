@@ -141,7 +141,7 @@ impl Observer<Report> for Teller {
             Event::Failed { node, fault, .. } => eprintln!("  {node} failed: {fault}"),
             Event::Retried { node, delay, .. } => eprintln!("  {node} asks again in {delay:?}"),
             Event::Done { state, .. } => eprintln!("done, {} tokens\n", state.tokens),
-            Event::Input { .. } | Event::Applied { .. } => {}
+            Event::Input { .. } | Event::Applied { .. } | Event::Aborted { .. } => {}
         }
     }
 }

@@ -3,11 +3,15 @@
 use std::fmt;
 use std::time::Duration;
 
+use super::error::Error;
 use super::policy::Fault;
 use super::shape::{NodeId, Shape};
 use super::state::State;
 
-/// Watches a run. Called from within the run, so it must return quickly and not block.
+/// Watches a run. Called from within the run, so it must return quickly and not block; its panic
+/// unwinds through the run to whoever polls it.
+///
+/// An array of observers is one that tells each of them in turn.
 ///
 /// ```
 /// use std::sync::atomic::{AtomicU64, Ordering};
@@ -25,10 +29,21 @@ use super::state::State;
 ///         }
 ///     }
 /// }
+///
+/// fn both<S: State>(failures: &Failures, trace: &weir::graph::Trace, event: &Event<'_, S>) {
+///     let both: [&dyn Observer<S>; 2] = [failures, trace];
+///     both.on(event);
+/// }
 /// ```
 pub trait Observer<S: State>: Send + Sync {
     /// Takes notice of `event`.
     fn on(&self, event: &Event<'_, S>);
+}
+
+impl<S: State, const N: usize> Observer<S> for [&dyn Observer<S>; N] {
+    fn on(&self, event: &Event<'_, S>) {
+        self.iter().for_each(|observer| observer.on(event));
+    }
 }
 
 /// One thing that happened in a run. Supersteps of nodes are counted from 1, the start is 0. See the
@@ -115,6 +130,14 @@ pub enum Event<'a, S: State> {
         step: i64,
         /// The final state.
         state: &'a S,
+    },
+    /// The run ended early. Of a run that was dropped nothing is told, nor of one that could not
+    /// begin.
+    Aborted {
+        /// The superstep that could not be completed.
+        step: i64,
+        /// Why.
+        error: &'a Error<S::Error>,
     },
 }
 

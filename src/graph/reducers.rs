@@ -54,7 +54,7 @@
 ///
 /// The update has a field as visible as the state's and a setter for each field, and implements
 /// `Debug`, `Clone`, `Default`, `Serialize` and `Deserialize` (a field that is `None` is left out;
-/// keys that are no field are passed over). A field of type `Option` can be set to `None`:
+/// keys that are no field are passed over; `r#type` is `type`). A field of type `Option` can be set to `None`:
 /// `Some(None)` is written as `null` and read back.
 #[macro_export]
 #[doc(hidden)]
@@ -134,7 +134,7 @@ macro_rules! __graph_state {
 
     (@check $claims:ident, $update:ident, $field:ident, last_value) => {
         if $update.$field.is_some() {
-            $claims.claim(stringify!($field))?;
+            $claims.claim($crate::graph::__private::plain(stringify!($field)))?;
         }
     };
     (@check $claims:ident, $update:ident, $field:ident, $reducer:ident) => {};
@@ -164,7 +164,10 @@ macro_rules! __graph_state {
                 let mut map = serializer.serialize_map(::core::option::Option::None)?;
                 $(
                     if let ::core::option::Option::Some(value) = &self.$field {
-                        map.serialize_entry(stringify!($field), value)?;
+                        map.serialize_entry(
+                            $crate::graph::__private::plain(stringify!($field)),
+                            value,
+                        )?;
                     }
                 )+
                 map.end()
@@ -196,7 +199,9 @@ macro_rules! __graph_state {
                         {
                             match key.as_ref() {
                                 $(
-                                    stringify!($field) => {
+                                    key if key
+                                        == $crate::graph::__private::plain(stringify!($field)) =>
+                                    {
                                         update.$field = ::core::option::Option::Some(map.next_value()?);
                                     }
                                 )+
@@ -220,4 +225,11 @@ pub mod private {
     pub use serde::de::{IgnoredAny, MapAccess, Visitor};
     pub use serde::ser::SerializeMap;
     pub use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    /// The name of a field without the mark of a raw identifier, as serde has it.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn plain(field: &'static str) -> &'static str {
+        field.strip_prefix("r#").unwrap_or(field)
+    }
 }

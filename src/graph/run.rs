@@ -148,11 +148,15 @@ impl<'g, S: State> Run<'g, S> {
     ) -> Result<bool, Error<S::Error>> {
         self.also.clear();
         self.troubles.clear();
-        tokio::select! {
+        let result = tokio::select! {
             biased; // nodes that are always ready must not outrun a cancelled token
             stop = options.stopped() => Err(self.stop_error(stop)),
             result = self.supersteps(begin, options) => result,
+        };
+        if let Err(error) = &result {
+            options.tell(|| Event::Aborted { step: self.step.saturating_add(1), error });
         }
+        result
     }
 
     async fn supersteps(

@@ -66,6 +66,7 @@ impl<S: State> Observer<S> for Trace {
             Event::Applied { step, next, .. } if next.is_empty() => format!("{step}: apply\n"),
             Event::Applied { step, next, .. } => format!("{step}: apply, next {next}\n"),
             Event::Done { step, .. } => format!("{step}: done\n"),
+            Event::Aborted { step, error } => format!("{step}: abort: {error}\n"),
         };
         self.0.lock().unwrap_or_else(PoisonError::into_inner).push_str(&line);
     }

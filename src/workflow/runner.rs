@@ -274,7 +274,8 @@ impl Observer<AgentState> for Figures<'_> {
             | Event::Updated { .. }
             | Event::Retried { .. }
             | Event::Applied { .. }
-            | Event::Done { .. } => {}
+            | Event::Done { .. }
+            | Event::Aborted { .. } => {}
         }
         if let Some(also) = self.also {
             also.on(event);

@@ -107,7 +107,8 @@ impl Observer<AgentState> for Steps {
             | Event::Started { .. }
             | Event::Retried { .. }
             | Event::Applied { .. }
-            | Event::Done { .. } => {}
+            | Event::Done { .. }
+            | Event::Aborted { .. } => {}
         }
     }
 }

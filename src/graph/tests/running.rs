@@ -49,6 +49,32 @@ fn an_update_survives_its_serialisation() {
     }
 }
 
+state! {
+    /// A field that is a word of the language.
+    #[derive(Debug, Clone, Default)]
+    struct Typed {
+        r#type: String => last_value,
+        id: u32 => overwrite,
+    }
+    update Typing;
+    error Broken;
+}
+
+#[tokio::test]
+async fn a_field_that_is_a_raw_identifier_goes_by_its_plain_name() {
+    let typing = Typing::default().r#type("a".to_owned()).id(1);
+    let text = serde_json::to_string(&typing).unwrap();
+    let back: Typing = serde_json::from_str(r#"{"type":"b"}"#).unwrap();
+    let types = |_: &Typed| Ok::<_, Broken>(Typing::default().r#type(String::new()));
+    let graph = Graph::builder().node("a", types).node("b", types).entry("a").entry("b");
+
+    let failure = graph.build().unwrap().run(Typed::default(), &Options::new()).await.unwrap_err();
+
+    assert_eq!(text, r#"{"type":"a","id":1}"#);
+    assert_eq!(back.r#type.as_deref(), Some("b"));
+    assert!(matches!(failure.error, Error::Conflict { field, .. } if field == "type"));
+}
+
 #[tokio::test]
 async fn plain_and_async_functions_closures_and_structs_are_nodes() {
     async fn borrows(state: &Tally) -> Result<Said, Broken> {
@@ -202,6 +228,19 @@ async fn a_trace_tells_the_run() {
         1: start a, attempt 2\n1: update a\n1: apply, next b\n2: plan b\n2: start b\n2: update b\n\
         2: apply\n2: done\n";
     assert_eq!(trace.text(), expected);
+}
+
+#[tokio::test]
+async fn several_observers_are_told_of_a_run_that_ends_early() {
+    let (one, other) = (Trace::new(), Trace::new());
+    let both: [&dyn Observer<Tally>; 2] = [&one, &other];
+    let graph = Graph::builder().node("a", Flaky::new(1)).entry("a").build().unwrap();
+
+    graph.run(Tally::default(), &Options::new().observer(&both)).await.unwrap_err();
+
+    let expected = "0: apply, next a\n1: plan a\n1: start a\n1: fail a: broken: 0\n\
+        1: abort: node \"a\" failed on attempt 1\n";
+    assert_eq!((one.text().as_str(), other.text()), (expected, one.text()));
 }
 
 #[tokio::test]

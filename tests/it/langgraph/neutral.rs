@@ -186,7 +186,8 @@ impl Observer<Channels> for Watch {
             Event::Planned { .. }
             | Event::Started { .. }
             | Event::Retried { .. }
-            | Event::Done { .. } => {}
+            | Event::Done { .. }
+            | Event::Aborted { .. } => {}
         });
     }
 }
