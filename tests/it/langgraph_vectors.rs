@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde_json::{Value, json};
-use weir::graph::{END, Error, Options, Pending, START, State as _, Status, Thread};
+use weir::graph::{END, Error, Options, START, State as _, Status, Thread};
 
 #[path = "langgraph/building.rs"]
 mod building;
@@ -83,7 +83,7 @@ fn check(row: &Value) -> Result<(), String> {
             let agrees = match what {
                 "executions" if racy => same_but_last(ours, theirs),
                 "checkpoints" => without_unknown_next(ours, theirs) == *theirs,
-                "error" => same_error(ours, theirs),
+                "error" => same_error(ours, theirs, racy),
                 "state_after" | "next_after" | "pending_tasks" if racy => true,
                 _ => ours == theirs,
             };
@@ -95,10 +95,12 @@ fn check(row: &Value) -> Result<(), String> {
     Ok(())
 }
 
-/// The step is recorded where a node's body ran in it.
-fn same_error(ours: &Value, theirs: &Value) -> bool {
-    let step = &theirs["at_step"];
-    ours["class"] == theirs["class"] && (step.is_null() || ours["at_step"] == *step)
+/// The step is recorded where a node's body ran in it. Of siblings that fail together, LangGraph
+/// takes the next best of a set, so that the same row gives now this and now that error.
+fn same_error(ours: &Value, theirs: &Value, racy: bool) -> bool {
+    let (class, step) = (&theirs["class"], &theirs["at_step"]);
+    let same = ours["class"] == *class || racy && items(&ours["all"]).any(|ours| ours == class);
+    same && (step.is_null() || ours["at_step"] == *step)
 }
 
 /// Siblings that fail together: in the last superstep, LangGraph may have missed some.
@@ -233,17 +235,22 @@ impl Row<'_> {
         tasks
     }
 
-    /// The error of the node that failed first. We report the first in name order.
+    /// The error of the node that failed first, where we report the first in name order; and all.
     fn first(&self, thread: &Thread<'_, Channels>, error: &Error<Raised>) -> Value {
         let finished = with_log(self.log, |log| log.finished.clone());
         let when = |error: &&Error<Raised>| error.node().and_then(|node| finished.get(node));
-        let first = std::iter::once(error).chain(thread.also()).min_by_key(when).unwrap_or(error);
-        let unrouted = |pending: &Pending| {
-            pending.status == Status::Unrouted && first.node() == Some(&*pending.node)
+        let mut errors: Vec<&Error<Raised>> = std::iter::once(error).chain(thread.also()).collect();
+        errors.sort_by_key(when);
+        let pending = thread.pending();
+        let is_own = |error: &Error<Raised>| {
+            let mut unrouted = pending.iter().filter(|of| of.status == Status::Unrouted);
+            unrouted.any(|of| error.node() == Some(&*of.node))
         };
-        let is_own = thread.pending().iter().any(unrouted);
-        let class = if is_own { class(first) } else { self.class(thread, first) };
-        json!({ "class": class, "at_step": thread.step() + 1 })
+        let named = |error: &&Error<Raised>| {
+            if is_own(error) { class(error) } else { self.class(thread, error) }
+        };
+        let classes: Vec<String> = errors.iter().map(named).collect();
+        json!({ "class": classes.first(), "all": classes, "at_step": thread.step() + 1 })
     }
 
     /// The class of an error where all that was answered is applied. LangGraph goes channel by
