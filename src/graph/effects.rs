@@ -13,6 +13,10 @@ pub type EffectsError = Box<dyn std::error::Error + Send + Sync>;
 /// A run that is repeated with the same record executes none of the recorded nodes again, and since
 /// all else is a function of the state, it ends where the first would have ended.
 ///
+/// Each run has a record of its own, and so has each input of a thread: executions are counted from
+/// 0 again, so that a second input with the first one's record would be given the first one's
+/// answers. A panic in a record unwinds through the run to whoever polls it.
+///
 /// ```
 /// # use std::collections::HashMap;
 /// # use std::sync::Mutex;

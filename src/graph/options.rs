@@ -95,7 +95,8 @@ impl<'a, S: State> Options<'a, S> {
         self
     }
 
-    /// The record of durable nodes. Without one, they run like the others.
+    /// The record of durable nodes. Without one, they run like the others. A record is of one run,
+    /// or of one input of a thread: it knows a node's executions by their number alone.
     #[must_use]
     pub fn effects(mut self, effects: &'a dyn Effects<S>) -> Self {
         self.effects = Some(effects);

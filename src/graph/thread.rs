@@ -96,6 +96,9 @@ impl<S: State> Thread<'_, S> {
     /// What was due from before is dropped. Half-filled joins stay, and so do deferred nodes that
     /// were held.
     ///
+    /// Visits are counted from 0 again, so durable nodes need another record for each input
+    /// ([`Options::effects`]): with the old one they would give their old answers.
+    ///
     /// # Errors
     /// As [`Graph::run`]. The thread then stands at the last complete superstep.
     pub async fn start(
@@ -265,7 +268,8 @@ impl<S: State> Thread<'_, S> {
     }
 
     /// Drops what a node of the superstep under way has answered, so that it runs again on resume.
-    /// Says whether there was an answer. See the example at [`settle`](Thread::settle), which is called
+    /// Says whether there was an answer. A durable node does not run again but answers from its record,
+    /// as long as it is there. See the example at [`settle`](Thread::settle), which is called
     /// alike.
     pub fn rerun(&mut self, node: &str) -> bool {
         let run = &mut self.run;
