@@ -90,9 +90,15 @@ impl<S: State> Execution<'_, S> {
             self.options.tell(|| Event::Started { step, node, visit, attempt });
             // Only an observer wants to know how long it took, and reading the clock is not free.
             let began = self.options.observer.map(|_| Instant::now());
-            let outcome = self.attempt(attempt).await;
+            let (fault, update) = match self.attempt(attempt).await {
+                Ok(update) => match self.misled(&update) {
+                    None => return Ok((update, elapsed(began))),
+                    Some(fault) => (fault, Some(update)),
+                },
+                Err(fault) => (fault, None),
+            };
             let took = elapsed(began);
-            let delay = match self.judge(attempt, outcome, took) {
+            let delay = match self.judge(attempt, fault, update, took) {
                 ControlFlow::Break(end) => return end.map(|update| (update, took)),
                 ControlFlow::Continue(delay) => delay,
             };
@@ -104,20 +110,14 @@ impl<S: State> Execution<'_, S> {
         }
     }
 
-    /// Whether an attempt was the last, or how long to wait before the next.
+    /// Whether a faulty attempt was the last, or how long to wait before the next.
     fn judge(
         &self,
         attempt: u32,
-        outcome: Result<S::Update, Fault<S::Error>>,
+        mut fault: Fault<S::Error>,
+        update: Option<S::Update>,
         took: Duration,
     ) -> ControlFlow<Result<S::Update, Trouble<S::Error>>, Duration> {
-        let (mut fault, update) = match outcome {
-            Ok(update) => match self.misled(&update) {
-                None => return ControlFlow::Break(Ok(update)),
-                Some(fault) => (fault, Some(update)),
-            },
-            Err(fault) => (fault, None),
-        };
         let delay = match (self.delay(attempt, &fault), update) {
             (Ok(Some(delay)), _) => Some(delay),
             // The answer stands, and its routers fail once more when they are asked for good.

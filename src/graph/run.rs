@@ -30,7 +30,7 @@ pub(super) struct Run<'g, S: State> {
     pub(super) input: Option<Answer<S::Update>>,
     /// What nodes of the superstep under way have answered, in name order.
     pub(super) answers: Vec<Answer<S::Update>>,
-    /// The nodes of the superstep under way that have failed.
+    /// The nodes of the superstep under way that have failed, in name order.
     pub(super) failed: Vec<NodeId>,
     /// How nodes of the superstep under way have failed, until one of them or a stop is reported.
     pub(super) troubles: Vec<(NodeId, Error<S::Error>)>,
@@ -55,7 +55,7 @@ pub(super) struct Answer<U> {
 pub(super) enum Routing {
     /// They will be asked when the superstep is complete.
     Due,
-    /// One of them led nowhere.
+    /// One of them led nowhere, or none could be asked.
     Failed,
     /// Those that lead nowhere are to be passed over.
     Settled,

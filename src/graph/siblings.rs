@@ -156,7 +156,8 @@ impl<S: State, I: Iterator<Item = NodeId>> Desk<'_, S, I> {
                 self.answers.insert(at, answer);
             }
             Err(error) => {
-                self.failed.push(id);
+                let at = self.failed.partition_point(|other| *other < id);
+                self.failed.insert(at, id);
                 self.troubles.push((id, error));
             }
         }

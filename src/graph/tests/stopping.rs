@@ -107,6 +107,22 @@ async fn who_had_failed_before_a_stop_is_named_beside_it_and_did_not_run_any_mor
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_snapshot_does_not_tell_who_failed_first() {
+    let slow = |_: &Tally| async {
+        tokio::time::sleep(millis(9)).await;
+        Err::<Said, Broken>(Broken(7))
+    };
+    let graph = Graph::builder().node("a", slow).node("b", Flaky::new(9)).entry("a").entry("b");
+    let graph = graph.build().unwrap();
+    let mut thread = graph.thread(Tally::default());
+
+    thread.start(Said::default(), &Options::new()).await.unwrap_err();
+
+    let text = serde_json::to_string(&thread.snapshot()).unwrap();
+    assert!(text.contains(r#""failed":["a","b"]"#), "{text}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn answers_before_a_stop_are_kept_in_name_order_whoever_was_first() {
     let graph = Graph::builder()
         .node("a", says_after("a", millis(20)))
