@@ -63,6 +63,8 @@ pub trait Effects<S: State>: Send + Sync {
 
     /// Records what execution `visit` of `node` answered; the run goes on when that is done.
     ///
+    /// The future may be dropped at any await, with the run: a record that is half written must not be found later.
+    ///
     /// # Errors
     /// When it can't be recorded; the run ends with it.
     fn record<'a>(

@@ -35,8 +35,10 @@ use super::shape::NodeId;
 ///         if self.balance + booking.amount < 0 {
 ///             return Err(Refusal::invalid("balance", "it would be below zero"));
 ///         }
+///         // Each of several siblings sees the balance before them all: so only one of them may change it.
+///         claims.claim("balance")?;
 ///         if booking.new_owner.is_some() {
-///             claims.claim("owner")?; // one node per superstep may write it
+///             claims.claim("owner")?;
 ///         }
 ///         Ok(())
 ///     }
