@@ -128,6 +128,30 @@ impl Map {
         Self::parse(payload, base).ok_or(MapError::Corrupt)
     }
 
+    /// Reads what `text`, committed with the offset `base`, says is to be done. Where it is no map, that is all from the
+    /// base on, as for whoever begins there anew.
+    #[must_use]
+    pub fn or_anew(text: impl AsRef<[u8]>, scope: &Scope<'_>, base: Offset) -> Self {
+        Self::decode(text, scope, base).unwrap_or_else(|_| Self {
+            next: base,
+            journal_base: Offset(0),
+            nonce: 0,
+            unsettled: Vec::new(),
+        })
+    }
+
+    /// Returns the first offset that is to be done by this map, and settled by what `other` says of its base.
+    ///
+    /// Of two commits for a partition the later one has none: what is settled stays so.
+    #[must_use]
+    pub fn first_settled_by(&self, other: &Self, base: Offset) -> Option<Offset> {
+        let beyond = (self.next.0..other.next.0).map(Offset);
+        self.unsettled.iter().copied().chain(beyond).find(|offset| {
+            *offset < base
+                || (*offset < other.next && other.unsettled.binary_search(offset).is_err())
+        })
+    }
+
     fn parse(payload: &[u8], base: Offset) -> Option<Self> {
         let (nonce, rest) = payload.split_first_chunk()?;
         let (next, rest) = rest.split_first_chunk()?;

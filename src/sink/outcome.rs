@@ -4,14 +4,18 @@ use std::time::Duration;
 
 use rdkafka::consumer::BaseConsumer;
 use tokio::time::Instant;
-use tracing::{error, warn};
+use tracing::error;
 
 use crate::{
-    kafka::{self, Committed, Error, Pending, Plain},
-    record::{Offset, PartitionId},
+    journal::{Map, Scope},
+    kafka::{self, Committed, Config, Error, Pending, Plain},
+    record::PartitionId,
 };
 
-use super::{CommitPosition, writer::Writer};
+use super::{
+    CommitPosition,
+    writer::{Last, Writer},
+};
 
 /// How long one question may take.
 const QUESTION: Duration = Duration::from_secs(3);
@@ -49,25 +53,64 @@ pub(super) fn read_back(writer: &Writer, positions: &[CommitPosition]) -> Option
     None
 }
 
-/// Says which position is behind what had been committed: positions never go back by themselves. `None` where none is,
-/// or where that can't be read in time.
-pub(super) fn undone(writer: &Writer, positions: &[(PartitionId, Offset)]) -> Option<String> {
+/// Says which of the positions that were committed has been undone: an offset that it settled is to be done again.
+/// `None` where none has.
+///
+/// Not that a position is another by now: of a partition that has gone to somebody else, its next owner may have
+/// committed since, but whoever goes on from ours settles no less.
+///
+/// # Errors
+/// Why that can't be told in time.
+pub(super) fn undone(writer: &Writer, last: &mut Last) -> Result<Option<String>, String> {
     let since = Instant::now();
     let mut reader = None;
-    while !writer.abandon.is_cancelled() && since.elapsed() < PATIENCE {
-        let partitions: Vec<_> = positions.iter().map(|(partition, _)| *partition).collect();
-        let Ok(found) = read(writer, &mut reader, &partitions) else {
-            writer.pause(ASK_AGAIN);
-            continue;
+    loop {
+        let error = match compare(writer, &mut reader, &last.positions) {
+            Ok(undone) => return Ok(undone),
+            Err(error) => error,
         };
-        return positions.iter().find_map(|(partition, ours)| {
-            let committed = found.iter().find(|it| it.partition == *partition)?;
-            let (offset, _) = committed.position.as_ref().ok()?.as_ref()?;
-            (offset < ours).then(|| format!("partition {partition} is at {offset}, not at {ours}"))
-        });
+        if writer.abandon.is_cancelled() || since.elapsed() >= PATIENCE {
+            let waited = last.pending.note(&error, &writer.reporter, Instant::now());
+            let hint = kafka::hanging_hint(waited, &writer.config);
+            return Err(format!(
+                "what was committed before the brokers were away can't be read back yet: {error}{hint}"
+            ));
+        }
+        writer.pause(ASK_AGAIN);
     }
-    warn!("what was committed before the brokers were away can't be read back yet");
-    None
+}
+
+fn compare(
+    writer: &Writer,
+    reader: &mut Option<BaseConsumer<Plain>>,
+    positions: &[CommitPosition],
+) -> Result<Option<String>, Error> {
+    let partitions: Vec<_> = positions.iter().map(|position| position.partition).collect();
+    let mut unknown = None;
+    for Committed { partition, position } in read(writer, reader, &partitions)? {
+        let found = match position {
+            Ok(found) => found,
+            Err(error) => {
+                unknown = Some(error);
+                continue;
+            }
+        };
+        let ours = positions.iter().find(|position| position.partition == partition);
+        if let (Some(ours), Some((offset, metadata))) = (ours, found) {
+            let Config { consumer_group_id: group, workflow_events_topic: topic, .. } =
+                &writer.config;
+            let scope = Scope { group, topic, partition };
+            let settled = Map::or_anew(&ours.metadata, &scope, ours.offset);
+            let again = Map::or_anew(metadata, &scope, offset);
+            if let Some(again) = again.first_settled_by(&settled, ours.offset) {
+                let ours = ours.offset;
+                return Ok(Some(format!(
+                    "partition {partition} is at {offset}, was at {ours}, and {again} is to be done again"
+                )));
+            }
+        }
+    }
+    unknown.map_or(Ok(None), Err)
 }
 
 fn read(

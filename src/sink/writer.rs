@@ -23,8 +23,10 @@ use tracing::{info, warn};
 
 use crate::{
     failpoint::{self, Mechanism},
-    kafka::{self, Config, GroupMetadata, Identity, Kind, Membership, Reporter, position_list},
-    record::{Offset, PartitionId},
+    kafka::{
+        self, Config, GroupMetadata, Identity, Kind, Membership, Pending, Reporter, position_list,
+    },
+    record::Offset,
 };
 
 use super::{
@@ -70,9 +72,12 @@ pub(super) struct Writer {
 /// What was applied last.
 #[derive(Debug)]
 pub(super) struct Last {
-    positions: Vec<(PartitionId, Offset)>,
-    /// How many times no broker could be reached by then.
+    pub(super) positions: Vec<CommitPosition>,
+    /// How many times no broker could be reached before it was begun.
     outages: u64,
+    /// A later abort may have undone it, and that can't be told yet: nothing may be committed on top of it.
+    in_doubt: bool,
+    pub(super) pending: Pending,
 }
 
 /// When this process was fenced.
@@ -106,15 +111,21 @@ impl Writer {
     }
 
     fn commit(&mut self, batch: &Batch, group: Option<&GroupMetadata>) -> Commit {
+        // The broker may die within this very commit. An outage that is not known to be over counts as one to come.
+        let away = u64::from(self.reporter.is_unreachable());
+        let outages = self.reporter.outages().saturating_sub(away);
         match self.try_commit(batch, group) {
             Ok(journal) => {
                 self.reporter.ready();
                 for position in &batch.positions {
                     self.membership.committed(position.partition, position.offset);
                 }
-                let positions = batch.positions.iter().map(|it| (it.partition, it.offset));
-                self.last =
-                    Some(Last { positions: positions.collect(), outages: self.reporter.outages() });
+                self.last = Some(Last {
+                    positions: batch.positions.clone(),
+                    outages,
+                    in_doubt: false,
+                    pending: Pending::default(),
+                });
                 Commit::Applied { journal }
             }
             Err(error) => {
@@ -135,6 +146,9 @@ impl Writer {
         check(batch, &self.topics.limits)?;
         if self.producer.is_none() {
             self.rebuild()?;
+        }
+        if self.last.as_ref().is_some_and(|last| last.in_doubt) {
+            self.check_last()?;
         }
         let Some(producer) = &self.producer else { return Err(Error::Closed) };
         let began = Instant::now();
@@ -167,37 +181,49 @@ impl Writer {
         match failure {
             Ok(journal) => Ok(journal),
             Err(Failure::Aborted { error, kind }) => {
-                self.check_last()?;
                 if kind == Kind::TooLarge {
                     self.learn_limits();
                 }
                 if matches!(kind, Kind::Permission | Kind::UnknownTopic) {
                     self.look_at_topics();
                 }
+                self.check_last()?;
                 Err(error)
             }
             Err(Failure::Abandoned) => Err(Error::Closed),
             Err(Failure::Broken { error, kind, outcome }) => {
                 warn!(%error, "the producer is of no use any more; making a new one");
                 self.replace(kind, began)?;
-                match outcome {
-                    Outcome::NotApplied => Err(error),
-                    Outcome::Unknown => self.resolve(batch, error),
-                }
+                let error = match outcome {
+                    Outcome::NotApplied => error,
+                    Outcome::Unknown => match self.resolve(batch, error) {
+                        Ok(journal) => return Ok(journal),
+                        Err(error) => error,
+                    },
+                };
+                self.check_last()?;
+                Err(error)
             }
         }
     }
 
     /// Makes sure, after the brokers were away, that an abort has not undone what had been committed before. A lone
     /// broker that was killed within that commit may have forgotten to end it, and then ends it as the one after.
+    ///
+    /// As long as that can't be told nothing is committed: it might be for events whose results were undone.
     fn check_last(&mut self) -> Result<(), Error> {
         let outages = self.reporter.outages();
-        let Some(Last { positions, .. }) = self.last.take_if(|last| last.outages != outages) else {
+        let Some(mut last) = self.last.take_if(|last| last.outages != outages) else {
             return Ok(());
         };
-        match outcome::undone(self, &positions) {
-            Some(reason) => Err(Error::RolledBack { reason }),
-            None => Ok(()),
+        match outcome::undone(self, &mut last) {
+            Ok(None) => Ok(()),
+            Ok(Some(reason)) => Err(Error::RolledBack { reason }),
+            Err(reason) => {
+                self.reporter.waiting(reason.clone());
+                self.last = Some(Last { in_doubt: true, ..last });
+                Err(Error::Broker { reason })
+            }
         }
     }
 
