@@ -104,6 +104,8 @@ named! {
         LateAcknowledgement = "late-acknowledgement",
         /// A transaction carries the membership of its snapshot. Without: that of a client that never joined.
         Membership = "membership",
+        /// What we hold came to us as the member that we are now. Without: as whichever.
+        SameMember = "same-member",
         /// An outcome whose answer was lost is read back. Without: it is taken for an abort.
         ReadBack = "read-back",
         /// The transactional id outlives the process. Without: each life has its own.

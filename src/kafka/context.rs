@@ -22,7 +22,7 @@ use crate::{
     telemetry::Metrics,
 };
 
-use super::{native, report::Reporter};
+use super::{holding::Holding, native, report::Reporter};
 
 /// The context of a client that is no member: it only talks.
 #[derive(Debug, Clone)]
@@ -44,6 +44,8 @@ pub(crate) struct MemberContext {
     closing: AtomicBool,
     /// Of each partition that is read, the next offset to be committed: the group's lag is counted from it.
     positions: Mutex<BTreeMap<PartitionId, Offset>>,
+    /// What the group has given us and we have not given up yet.
+    holding: Mutex<Holding>,
 }
 
 /// What the group wants.
@@ -87,6 +89,7 @@ impl MemberContext {
             rebalances,
             closing: AtomicBool::new(false),
             positions: Mutex::default(),
+            holding: Mutex::default(),
         }
     }
 
@@ -115,6 +118,15 @@ impl MemberContext {
 
     fn positions(&self) -> MutexGuard<'_, BTreeMap<PartitionId, Offset>> {
         self.positions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Says whether all that we hold came to us as this member.
+    pub(super) fn holds_as(&self, member: &native::GroupMetadata) -> bool {
+        self.holding().is_of(&member.member_id())
+    }
+
+    fn holding(&self) -> MutexGuard<'_, Holding> {
+        self.holding.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Hands a rebalance on, and says whether somebody took it.
@@ -159,7 +171,10 @@ impl ConsumerContext for MemberContext {
     ) {
         let partitions: Vec<_> =
             native::lines(list).iter().map(|line| PartitionId(line.partition)).collect();
+        let member = native::GroupMetadata::of(consumer.client());
         if kind == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS {
+            let id = member.map(|member| member.member_id()).unwrap_or_default();
+            self.holding().take(&id, &partitions);
             let taken = self.hand_on(Rebalance::Assign(partitions));
             if !taken && !self.closing.load(Ordering::SeqCst) {
                 error!("an assignment came that nobody takes: its partitions will not be read");
@@ -171,8 +186,8 @@ impl ConsumerContext for MemberContext {
         }
         failpoint::reach(Point::RevokeCalled);
         // Adding a recovered partition takes librdkafka's mark of a lost assignment away; who we are tells it too.
-        let member = native::GroupMetadata::of(consumer.client());
-        let lost = consumer.assignment_lost() || !member.is_some_and(|member| member.is_valid());
+        let is_ours = member.is_some_and(|member| member.is_valid() && self.holds_as(&member));
+        let lost = consumer.assignment_lost() || !is_ours;
         if !self.hand_on(Rebalance::Revoke { partitions: partitions.clone(), lost }) {
             give_up(consumer, &self.topic, &partitions);
         }
@@ -183,11 +198,13 @@ impl ConsumerContext for MemberContext {
 ///
 /// A partition that was revoked before it was recovered never came into it, and librdkafka refuses a list that names
 /// one that is not there.
-pub(crate) fn give_up<C: ConsumerContext>(
-    consumer: &impl Consumer<C>,
+pub(crate) fn give_up(
+    consumer: &impl Consumer<MemberContext>,
     topic: &str,
     partitions: &[PartitionId],
 ) {
+    // Before, as the assignment that follows comes on another thread.
+    consumer.context().holding().give_up(partitions);
     let assigned = match consumer.assignment() {
         Ok(assignment) => native::lines(&assignment),
         Err(error) => {

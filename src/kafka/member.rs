@@ -80,7 +80,16 @@ impl Membership {
     pub(crate) fn metadata(&self) -> Option<GroupMetadata> {
         let consumer = self.consumer.upgrade()?;
         let metadata = GroupMetadata::of(consumer.client())?;
-        (metadata.is_valid() && !consumer.assignment_lost()).then_some(metadata)
+        let is_ours = metadata.is_valid() && consumer.context().holds_as(&metadata);
+        (is_ours && !consumer.assignment_lost()).then_some(metadata)
+    }
+
+    /// Says whether we are in the group again as another member than the one that we hold partitions as.
+    pub(crate) fn is_stale(&self) -> bool {
+        let Some(consumer) = self.consumer.upgrade() else { return false };
+        let metadata = GroupMetadata::of(consumer.client());
+        metadata
+            .is_some_and(|metadata| metadata.is_valid() && !consumer.context().holds_as(&metadata))
     }
 
     /// Returns the group metadata as it is, good for a commit or not.

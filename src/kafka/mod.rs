@@ -9,6 +9,7 @@ mod client;
 mod config;
 mod context;
 mod error;
+mod holding;
 mod identity;
 mod member;
 mod mock;

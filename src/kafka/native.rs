@@ -78,6 +78,12 @@ impl GroupMetadata {
             generation >= 1 && !id.is_null() && *id != 0
         }
     }
+
+    /// Returns the member's id; empty where there is none.
+    pub(super) fn member_id(&self) -> String {
+        // SAFETY: the object lives as long as `self`; the id belongs to it, ends with a NUL, and is copied.
+        unsafe { text(rd_kafka_consumer_group_metadata_member_id(self.0.as_ptr())) }
+    }
 }
 
 impl Drop for GroupMetadata {

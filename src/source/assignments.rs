@@ -17,7 +17,7 @@ use tokio::{
     time::{Instant, MissedTickBehavior, interval},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 use crate::{
     failpoint::{self, Mechanism, Point},
@@ -121,7 +121,13 @@ impl Assignments {
 
     async fn rebalance(&mut self, rebalance: Rebalance) {
         match rebalance {
-            Rebalance::Assign(partitions) => self.assign(&partitions),
+            Rebalance::Assign(partitions) => {
+                self.assign(&partitions);
+                if self.shared.membership.is_stale() {
+                    warn!("the group had dropped us unnoticed: all partitions are given up");
+                    self.rejoin().await;
+                }
+            }
             Rebalance::Revoke { partitions, lost } => self.revoke(partitions, lost).await,
         }
     }
@@ -174,7 +180,7 @@ impl Assignments {
     async fn acknowledge(&self, partitions: Vec<PartitionId>) {
         let (consumer, topic) = (Arc::clone(&self.consumer), Arc::clone(&self.topic));
         let given = thread::run("kafka-unassign", move || {
-            give_up::<MemberContext>(&*consumer, &topic, &partitions);
+            give_up(&*consumer, &topic, &partitions);
         });
         if given.await.is_none() {
             error!("acknowledge a revocation");
@@ -310,11 +316,16 @@ impl Assignments {
         if !current || self.rejoining {
             return;
         }
-        self.rejoining = true;
         info!(
             partition = partition.0,
             "joining the group anew to read the partition from where its log begins"
         );
+        self.rejoin().await;
+    }
+
+    /// Gives all partitions up and joins the group anew.
+    async fn rejoin(&mut self) {
+        self.rejoining = true;
         let (consumer, topic) = (Arc::clone(&self.consumer), Arc::clone(&self.topic));
         let joining = thread::run("kafka-rejoin", move || {
             consumer.unsubscribe();

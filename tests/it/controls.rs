@@ -13,6 +13,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 use weir::failpoint::{Mechanism, Point};
 
+use crate::support::counting_model::CountingModel;
 use crate::support::kafka::{PATIENCE, create, effect, unique, until};
 use crate::support::ledger::{Audit, Kind};
 use crate::support::process::Weir;
@@ -59,6 +60,20 @@ fn both<T: Send + 'static>(
 /// Waits until an instance has come to a point at which it pauses.
 async fn pauses(weir: &Weir, point: Point) {
     until(point.name(), || weir.log().contains(&format!("failpoint {}", point.name()))).await;
+}
+
+/// Waits until an instance has so many results.
+async fn counts(weir: &Weir, results: usize) {
+    let wanted = format!("weir_results_total{{status=\"success\"}} {results}");
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        assert!(Instant::now() < deadline, "{}", weir.log());
+        let (_, metrics) = weir.page("/metrics").await.unwrap_or_default();
+        if metrics.contains(&wanted) {
+            break;
+        }
+        sleep(Duration::from_millis(100)).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 3)]
@@ -160,20 +175,44 @@ async fn a_commit_that_no_membership_guards_publishes_twice() {
         pauses(&one, Point::CommitProduced).await;
         one.signal("STOP").await;
         let two = scene.start("two");
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            assert!(Instant::now() < deadline, "{}", two.log());
-            let (_, metrics) = two.page("/metrics").await.unwrap_or_default();
-            if metrics.contains("weir_results_total{status=\"success\"} 6") {
-                break;
-            }
-            sleep(Duration::from_millis(100)).await;
-        }
+        counts(&two, 6).await;
         one.signal("CONT").await;
         scene.balance([one, two]).await
     };
 
     check(story, Mechanism::Membership, Kind::Duplicated).await;
+}
+
+/// Whoever is dropped while a revocation is outstanding is not told, and a static member keeps what it has.
+#[tokio::test(flavor = "multi_thread", worker_threads = 3)]
+async fn a_static_member_that_was_dropped_unnoticed_publishes_twice() {
+    const SLOW: Duration = Duration::from_secs(12);
+    let story = |off| async move {
+        let mut scene = Scene::new("control-dropped", 2, Duration::ZERO).await.without(off);
+        // The first member's two answers come when it is in the group again; the next one's come at once.
+        let latency = |number| if number <= 2 { SLOW } else { Duration::ZERO };
+        scene.model = CountingModel::start(latency).await;
+        scene.environment = scene
+            .environment
+            .set("OLLAMA_BASE_URL", &scene.model.url)
+            .set("KAFKA_SESSION_TIMEOUT", "8s")
+            .set("KAFKA_REVOKE_GRACE", "7s");
+        for partition in 0..2 {
+            scene.publish(partition, [json!(format!("analyze slowly {partition}"))]).await;
+        }
+        let one = scene.start("one");
+        until("both are asked for", || scene.model.asked().len() == 2).await;
+        let asked = Instant::now();
+        let two = scene.start("two");
+        until("a revocation", || one.log().contains("revoked")).await;
+        one.signal("STOP").await;
+        counts(&two, 2).await;
+        one.signal("CONT").await;
+        until("its answer has come", || asked.elapsed() > SLOW + Duration::from_secs(2)).await;
+        scene.balance([one, two]).await
+    };
+
+    check(story, Mechanism::SameMember, Kind::Duplicated).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 3)]
