@@ -94,6 +94,16 @@ impl Queue {
         load
     }
 
+    /// Moves what belongs to partitions to the front, in its old order.
+    pub fn hasten(&mut self, partitions: &[PartitionId]) {
+        self.entries
+            .make_contiguous()
+            .sort_by_key(|entry| !partitions.contains(&entry.position.partition));
+        self.settlements
+            .make_contiguous()
+            .sort_by_key(|settlement| !partitions.contains(&settlement.position.partition));
+    }
+
     /// Puts a load back in front, as it was before it was taken.
     pub fn put_back(&mut self, load: Load) {
         for entry in load.entries.into_iter().rev() {
@@ -197,6 +207,18 @@ mod tests {
         queue.put_back(load);
 
         assert_eq!(offsets(&queue.take(Size { records_max: 9, bytes_max: 99 })), [0, 1, 2]);
+    }
+
+    #[test]
+    fn what_is_hastened_goes_first_in_its_old_order() {
+        let mut queue = queue(&[1, 1]);
+        for offset in [10, 11] {
+            queue.settle(Settlement { position: position(1, offset), records: vec![outgoing(1)] });
+        }
+
+        queue.hasten(&[PartitionId(1)]);
+
+        assert_eq!(offsets(&queue.take(Size { records_max: 9, bytes_max: 99 })), [10, 11, 0, 1]);
     }
 
     #[test]

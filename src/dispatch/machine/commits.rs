@@ -91,6 +91,7 @@ impl<J: Clone> Machine<J> {
         if self.queue.is_empty() && !self.in_doubt {
             return None;
         }
+        self.hasten();
         let load = self.queue.take(self.settings.size);
         self.nonce = self.nonce.wrapping_add(1);
         let mut touched = touched(&load);

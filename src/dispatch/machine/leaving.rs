@@ -116,20 +116,34 @@ impl<J: Clone> Machine<J> {
         }
     }
 
-    /// Says what has been left behind completely.
-    pub(super) fn left(&mut self) -> Option<Action<J>> {
+    /// Lets what waits for a commit of partitions on their way out go before all else.
+    pub(super) fn hasten(&mut self) {
+        if let Some(revocation) = &self.revocation {
+            self.queue.hasten(&revocation.partitions);
+        }
+    }
+
+    /// Gives partitions up when nothing is done for them any more; never before the outcome in flight.
+    pub(super) fn given_up(&mut self) -> Option<Action<J>> {
         if self.load.is_some() {
             return None;
         }
-        if let Some(revocation) = self.revocation.take() {
-            if self.may_go(&revocation) {
-                for id in &revocation.partitions {
-                    self.forget(*id);
-                }
-                self.outbox.push_back(Action::Revoked(revocation.partitions));
-                return self.outbox.pop_front();
-            }
+        let revocation = self.revocation.take()?;
+        if !self.may_go(&revocation) {
             self.revocation = Some(revocation);
+            return None;
+        }
+        for id in &revocation.partitions {
+            self.forget(*id);
+        }
+        self.outbox.push_back(Action::Revoked(revocation.partitions));
+        self.outbox.pop_front()
+    }
+
+    /// Says that nothing runs and nothing waits for a commit any more.
+    pub(super) fn drained(&mut self) -> Option<Action<J>> {
+        if self.load.is_some() {
+            return None;
         }
         let idle = self.running == 0 && self.queue.is_empty();
         let drain = self.drain.as_mut().filter(|drain| idle && !drain.announced)?;

@@ -299,11 +299,13 @@ impl<J: Clone> Machine<J> {
     pub fn poll(&mut self, now: Instant) -> Option<Action<J>> {
         self.expire(now);
         self.leave(now);
+        // Partitions are given up between two transactions: others may keep the queue busy for good.
         self.outbox
             .pop_front()
+            .or_else(|| self.given_up())
             .or_else(|| self.commit(now).map(Action::Commit))
             .or_else(|| self.start(now))
-            .or_else(|| self.left())
+            .or_else(|| self.drained())
     }
 
     /// Returns when [`Machine::poll`] should be asked again, if nothing else happens before.

@@ -358,6 +358,64 @@ fn a_revocation_cancels_what_outlives_the_grace_and_starts_nothing_new() {
     assert!(bench.published.is_empty());
 }
 
+/// Lets partition 1 settle one event after the other, so that something always waits for a commit.
+fn keep_busy(bench: &mut Bench, offsets: std::ops::Range<i64>) {
+    for offset in offsets {
+        bench.send(1, offset, "busy").done(1, offset);
+    }
+}
+
+#[test]
+fn a_revocation_waits_for_no_more_than_one_transaction_of_the_partitions_that_stay() {
+    for lost in [false, true] {
+        let mut bench = bench(9, Ordering::Unordered);
+        bench.send(0, 0, "a").done(0, 0).apply();
+        keep_busy(&mut bench, 0..3);
+        let grace = if lost { Duration::ZERO } else { 2 * SECOND };
+
+        bench.machine.revoke(vec![P0], lost, bench.now + grace);
+        keep_busy(&mut bench, 3..5);
+        assert!(bench.revoked.is_empty(), "the outcome in flight is awaited");
+        bench.apply();
+
+        assert_eq!(bench.revoked, [P0]);
+        assert!(bench.batch.is_some(), "the other partition goes on");
+    }
+}
+
+#[test]
+fn what_a_leaving_partition_settled_goes_into_the_next_transaction_before_all_others() {
+    let mut bench = bench(999, Ordering::Unordered);
+    // More waits than one transaction takes.
+    keep_busy(&mut bench, 0..250);
+    bench.send(0, 0, "a");
+    bench.machine.revoke(vec![P0], false, bench.now + 2 * SECOND);
+    bench.turn().done(0, 0);
+
+    bench.apply();
+    assert!(bench.revoked.is_empty(), "what it settled is in flight");
+    assert_eq!(bench.batch.as_ref().unwrap().records[0].value, "0/0");
+    bench.apply();
+
+    assert_eq!(bench.revoked, [P0]);
+}
+
+#[test]
+fn an_overdue_revocation_leaves_what_can_t_be_committed_to_the_next_owner() {
+    let mut bench = bench(9, Ordering::Unordered);
+    bench.send(0, 0, "a").done(0, 0);
+    keep_busy(&mut bench, 0..3);
+    bench.machine.revoke(vec![P0], false, bench.now + 2 * SECOND);
+    bench.turn().abort().after(4 * SECOND);
+    assert!(bench.revoked.is_empty());
+
+    bench.abort().after(SECOND);
+
+    assert_eq!(bench.revoked, [P0]);
+    bench.apply();
+    assert!(bench.published().iter().all(|result| result.starts_with("1/")));
+}
+
 #[test]
 fn of_a_lost_partition_nothing_is_committed_and_the_outcome_in_flight_is_awaited() {
     let mut bench = bench(9, Ordering::Unordered);
