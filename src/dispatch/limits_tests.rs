@@ -1,4 +1,4 @@
-//! Deadlines, the limit on an event's age, budgets: over the whole driver.
+//! Deadlines, the limit on an event's age, budgets, sizes: over the whole driver.
 
 use super::*;
 
@@ -85,4 +85,42 @@ async fn the_calls_of_all_attempts_count_against_the_budget() {
     assert_eq!(result["error"], "WORKFLOW_BUDGET_CALLS=2 is used up: 2 calls");
     assert_eq!(letter["error"]["type"], "workflow.budget");
     assert_eq!(world.calls("analysis always fails"), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_topics_take_no_longer_is_replaced_in_one_pass_and_without_a_wait() {
+    let world = World::default();
+    let life = world.start(9, Durability::Sync);
+    life.assign(&world).await;
+    world.log.fail([Fault::Held]);
+    let long = "long ".repeat(1_000);
+    life.send(&["a", &long, &long, &long, &long]).await;
+    tokio::time::sleep(SECOND).await;
+    let since = tokio::time::Instant::now();
+
+    world.log.lower(Limits { result_max: 4_000, dead_letter_max: 9_000, journal_max: 1 << 20 });
+    world.log.release();
+    world.until_results(5).await;
+
+    assert_eq!(since.elapsed(), Duration::ZERO);
+    let statuses: Vec<_> = world.log.values(Topic::Results);
+    assert!(statuses[1..].iter().all(|result| result["status"] == "failure"), "{statuses:?}");
+    assert_eq!(world.log.values(Topic::DeadLetters).len(), 4);
+    let aborted = "weir_transactions_total{outcome=\"aborted\"} 1\n";
+    assert!(world.metrics.encode().contains(aborted), "{}", world.metrics.encode());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_the_journal_does_not_take_costs_no_transaction() {
+    let world = World::default();
+    let life = world.start(9, Durability::Sync);
+    life.assign(&world).await;
+    world.log.lower(Limits { result_max: 1 << 20, dead_letter_max: 1 << 20, journal_max: 10 });
+
+    life.send(&["analysis a"]).await;
+    world.until_results(1).await;
+
+    assert_eq!(world.log.values(Topic::Results)[0]["status"], "success");
+    assert!(world.log.values(Topic::Journal).is_empty());
+    assert!(!world.metrics.encode().contains("outcome=\"aborted\"} 1\n"));
 }

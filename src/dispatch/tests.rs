@@ -8,7 +8,7 @@ use std::time::Duration;
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use serde_json::{Value, json};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use uuid::Uuid;
 
@@ -91,8 +91,7 @@ struct World {
 
 impl World {
     fn start(&self, in_flight_max: usize, durability: Durability) -> Life {
-        let limits = Limits { result_max: 1 << 20, dead_letter_max: 1 << 20, journal_max: 1 << 20 };
-        let press = Arc::new(Press::new("events".into(), watch::channel(limits).1));
+        let press = Arc::new(Press::new("events".into(), self.log.limits()));
         let (requests, requested) = mpsc::channel(64);
         let recorder = Recorder::new(requests, durability);
         let budget_calls = self.budget_calls;

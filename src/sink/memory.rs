@@ -4,9 +4,9 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
-use super::{Batch, Commit, Error, Outgoing, Publisher, Topic};
+use super::{Batch, Commit, Error, Limits, Outgoing, Publisher, Topic, writer::check};
 use crate::record::{Offset, PartitionId};
 
 /// What goes wrong with one commit.
@@ -26,11 +26,24 @@ pub(crate) enum Fault {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct MemoryLog(Arc<Inner>);
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Inner {
     state: Mutex<State>,
     changed: Notify,
     released: Notify,
+    limits: watch::Sender<Limits>,
+}
+
+impl Default for Inner {
+    fn default() -> Self {
+        let limits = Limits { result_max: 1 << 20, dead_letter_max: 1 << 20, journal_max: 1 << 20 };
+        Self {
+            state: Mutex::default(),
+            changed: Notify::default(),
+            released: Notify::default(),
+            limits: watch::Sender::new(limits),
+        }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -46,6 +59,16 @@ impl MemoryLog {
     /// Lets the next commits go wrong, one fault each.
     pub(crate) fn fail(&self, faults: impl IntoIterator<Item = Fault>) {
         self.state().faults.extend(faults);
+    }
+
+    /// Yields the largest records that it takes.
+    pub(crate) fn limits(&self) -> watch::Receiver<Limits> {
+        self.0.limits.subscribe()
+    }
+
+    /// Takes no larger records from here on.
+    pub(crate) fn lower(&self, limits: Limits) {
+        self.0.limits.send_replace(limits);
     }
 
     /// Lets every held commit go on.
@@ -109,6 +132,10 @@ impl Publisher for MemoryLog {
     fn commit(&mut self, batch: Batch) -> impl Future<Output = Commit> + Send + 'static {
         let log = self.clone();
         async move {
+            let limits = *log.0.limits.borrow();
+            if let Err(error) = check(&batch, &limits) {
+                return Commit::Aborted { error };
+            }
             let fault = log.state().faults.pop_front();
             match fault {
                 None => Commit::Applied { journal: log.apply(batch) },

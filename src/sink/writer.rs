@@ -371,7 +371,7 @@ fn metadata(position: &CommitPosition) -> &str {
 }
 
 /// Finds what must not be sent at all.
-fn check(batch: &Batch, limits: &Limits) -> Result<(), Error> {
+pub(super) fn check(batch: &Batch, limits: &Limits) -> Result<(), Error> {
     if batch.positions.is_empty() {
         return Err(Error::Broker { reason: "a batch without a position".to_owned() });
     }

@@ -66,6 +66,12 @@ impl Press {
         &self.topic
     }
 
+    /// Returns the largest records that the topics take at the moment.
+    #[must_use]
+    pub fn limits(&self) -> Limits {
+        *self.limits.borrow()
+    }
+
     /// Prints the outcome of a run that reached its end.
     ///
     /// # Errors

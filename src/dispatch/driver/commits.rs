@@ -32,8 +32,7 @@ impl<P: Publisher> Driver<P> {
             }
             Commit::Aborted { error } => {
                 self.parts.metrics.transaction("aborted", took, self.committing_records);
-                self.aborted(error);
-                self.machine.aborted(now);
+                self.aborted(error, now);
             }
             Commit::NotAMember => {
                 debug!("not a member of the group: nothing can be committed yet");
@@ -42,7 +41,7 @@ impl<P: Publisher> Driver<P> {
         }
     }
 
-    fn aborted(&mut self, error: sink::Error) {
+    fn aborted(&mut self, error: sink::Error, now: Instant) {
         match error.disposition() {
             Disposition::Stop => self.end = Some(Err(error)),
             Disposition::Retry { .. } | Disposition::Elsewhere => {
@@ -50,29 +49,32 @@ impl<P: Publisher> Driver<P> {
             }
             Disposition::Reject => {
                 warn!(class = error.class(), %error, "transaction aborted; what does not fit is replaced");
-                if let sink::Error::TooLarge { index, size, limit, .. } = error {
-                    self.refit(index, size, limit);
+                if self.refit() {
+                    self.machine.refused();
+                    return;
                 }
             }
         }
+        self.machine.aborted(now);
     }
 
-    /// Prints an event anew that its topic does not take any more: a topic's limit was lowered meanwhile.
-    fn refit(&mut self, index: usize, size: usize, limit: usize) {
-        let Some(Oversized { position, job, attempts, records }) = self.machine.oversized(index)
-        else {
-            return;
-        };
-        let records = match job {
-            Some(job) => {
-                self.parts
-                    .press
-                    .too_large(&job, position, (attempts, size, limit), Timestamp::now())
-                    .records
-            }
-            None => self.parts.press.cut(records),
-        };
-        self.machine.replace(position, &records);
+    /// Prints events anew that their topics do not take any more: a topic's limit was lowered meanwhile. Says whether
+    /// all fits now.
+    fn refit(&mut self) -> bool {
+        let limits = self.parts.press.limits();
+        for oversized in self.machine.oversized(&limits) {
+            let Oversized { position, job, attempts, records, size, limit } = oversized;
+            let press = &self.parts.press;
+            let records = match job {
+                Some(job) => {
+                    let why = (attempts, size, limit);
+                    press.too_large(&job, position, why, Timestamp::now()).records
+                }
+                None => press.cut(records),
+            };
+            self.machine.replace(position, &records);
+        }
+        self.machine.oversized(&limits).is_empty()
     }
 
     pub(super) fn acknowledge(&mut self, partitions: &[PartitionId]) {

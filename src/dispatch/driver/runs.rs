@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use tokio::task::coop::unconstrained;
 use tokio::task::{Id, JoinError};
 use tokio::time::Instant;
-use tracing::{Instrument, Level, Span, enabled, error, info};
+use tracing::{Instrument, Level, Span, enabled, error, info, warn};
 
 use crate::failpoint::{self, Point};
 use crate::record::Position;
@@ -143,10 +143,28 @@ impl<P: Publisher> Driver<P> {
             self.tickets.insert(self.ticket, committed);
             self.ticket
         });
+        let record = record.filter(|record| self.fits(position, record));
         if let Some(record) = &record {
             self.parts.metrics.journal_records(1, record.size() as u64);
         }
         self.machine.record(position, effect, record, ticket);
+    }
+
+    /// Says whether the journal takes a record. One that it does not take is given up at once, or its whole transaction
+    /// would be refused for it.
+    fn fits(&self, position: Position, record: &Outgoing) -> bool {
+        let (size, limit) = (record.size(), self.parts.press.limits().journal_max);
+        if size > limit {
+            let Position { partition, offset, .. } = position;
+            warn!(
+                partition = partition.0,
+                offset = offset.0,
+                size,
+                limit,
+                "an answer is larger than the journal takes: its run goes on without it being recorded"
+            );
+        }
+        size <= limit
     }
 
     pub(super) fn recorded(&mut self, ticket: u64) {

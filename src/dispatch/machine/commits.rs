@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 use crate::journal::{Map, Scope};
 use crate::record::{Offset, PartitionId, Position};
-use crate::sink::{Batch, CommitPosition, Load, Outgoing};
+use crate::sink::{Batch, CommitPosition, Limits, Load, Outgoing, Settlement};
 
 use super::{Action, COMMIT_BACKOFF, COMMIT_BACKOFF_MAX, Machine, Oversized};
 
@@ -47,23 +47,24 @@ impl<J: Clone> Machine<J> {
         self.outbox.push_back(Action::Published(published));
     }
 
-    /// Finds what a record of the transaction in flight belongs to, by its index in the batch, when its topic
-    /// turned out not to take it. An effect is given up: its run goes on without it being recorded.
-    pub fn oversized(&mut self, index: usize) -> Option<Oversized<J>> {
-        let load = self.load.as_mut()?;
-        if index < load.entries.len() {
-            let entry = load.entries.remove(index);
-            self.outbox.extend(entry.ticket.map(Action::Recorded));
-            return None;
-        }
-        let mut before = load.entries.len();
-        let settlement = load.settlements.iter().find(|settlement| {
-            before += settlement.records.len();
-            index < before
-        })?;
-        let (position, records) = (settlement.position, settlement.records.clone());
-        let event = self.partitions.get(&position.partition)?.events.get(&position.offset)?;
-        Some(Oversized { position, job: event.job.clone(), attempts: event.attempt, records })
+    /// Finds what the transaction in flight carries that is larger than its topic takes. An effect is given up: its run
+    /// goes on without it being recorded. For the others the caller finds other records.
+    pub fn oversized(&mut self, limits: &Limits) -> Vec<Oversized<J>> {
+        let Some(load) = &mut self.load else { return Vec::new() };
+        let excess = |record: &Outgoing| {
+            let (size, limit) = (record.size(), limits.of(record.topic));
+            (size > limit).then_some((size, limit))
+        };
+        let given_up = load.entries.extract_if(.., |entry| excess(&entry.record).is_some());
+        self.outbox.extend(given_up.filter_map(|entry| entry.ticket).map(Action::Recorded));
+        let oversized = load.settlements.iter().filter_map(|settlement| {
+            let Settlement { position, records } = settlement;
+            let (size, limit) = records.iter().find_map(excess)?;
+            let event = self.partitions.get(&position.partition)?.events.get(&position.offset)?;
+            let (position, job, attempts) = (*position, event.job.clone(), event.attempt);
+            Some(Oversized { position, job, attempts, records: records.clone(), size, limit })
+        });
+        oversized.collect()
     }
 
     /// Puts other records in the place of an event's, in the transaction in flight.
@@ -76,11 +77,17 @@ impl<J: Clone> Machine<J> {
 
     /// Takes the outcome of the transaction in flight: not applied. It is tried again from memory.
     pub fn aborted(&mut self, now: Instant) {
+        self.refused();
+        self.commit_after = Some(now + self.commit_backoff);
+        self.commit_backoff = (self.commit_backoff * 2).min(COMMIT_BACKOFF_MAX);
+    }
+
+    /// Takes the outcome of the transaction in flight: refused for what has been replaced since. It is tried again at
+    /// once.
+    pub fn refused(&mut self) {
         if let Some(load) = self.load.take() {
             self.queue.put_back(load);
         }
-        self.commit_after = Some(now + self.commit_backoff);
-        self.commit_backoff = (self.commit_backoff * 2).min(COMMIT_BACKOFF_MAX);
     }
 
     pub(super) fn commit(&mut self, now: Instant) -> Option<Batch> {

@@ -146,6 +146,10 @@ pub struct Oversized<J> {
     pub attempts: u32,
     /// What was to be published.
     pub records: Vec<Outgoing>,
+    /// How large the first record is that is too large.
+    pub size: usize,
+    /// How large it may be.
+    pub limit: usize,
 }
 
 /// How much is where, for the metrics.

@@ -2,7 +2,7 @@ use bytes::Bytes;
 
 use super::*;
 use crate::journal::Effect;
-use crate::sink::Topic;
+use crate::sink::{Limits, Topic};
 
 #[path = "late_tests.rs"]
 mod late;
@@ -61,6 +61,11 @@ fn bench(in_flight_max: usize, ordering: Ordering) -> Bench {
 
 fn at(partition: i32, offset: i64) -> Position {
     Position { partition: PartitionId(partition), offset: Offset(offset), epoch: Epoch(1) }
+}
+
+/// Limits of so many bytes each.
+fn limits(max: usize) -> Limits {
+    Limits { result_max: max, dead_letter_max: max, journal_max: max }
 }
 
 fn result(text: &str) -> Vec<Outgoing> {
@@ -559,16 +564,22 @@ fn events_without_work_settle_without_a_permit() {
 }
 
 #[test]
-fn a_record_that_its_topic_refuses_is_replaced_in_its_place() {
+fn records_that_their_topic_refuses_are_replaced_in_their_place_and_tried_again_at_once() {
     let mut bench = bench(9, Ordering::Unordered);
     bench.send(0, 0, "a").send(0, 1, "b").send(0, 2, "c").done(0, 0).done(0, 1).done(0, 2).apply();
 
-    let oversized = bench.machine.oversized(1).unwrap();
-    assert_eq!((oversized.position, oversized.job), (at(0, 2), Some(2)));
-    bench.machine.replace(oversized.position, &result("smaller"));
-    bench.abort().after(COMMIT_BACKOFF).apply();
+    let oversized = bench.machine.oversized(&limits(2));
+    let found = oversized.iter().map(|one| (one.position, one.job, one.size, one.limit));
+    assert_eq!(found.collect::<Vec<_>>(), [(at(0, 1), Some(1), 3, 2), (at(0, 2), Some(2), 3, 2)]);
+    for one in oversized {
+        bench.machine.replace(one.position, &result("ok"));
+    }
+    assert!(bench.machine.oversized(&limits(2)).is_empty());
+    assert!(bench.batch.take().is_some());
+    bench.machine.refused();
+    bench.turn().apply();
 
-    assert_eq!(bench.published(), ["0/0", "0/1", "smaller"]);
+    assert_eq!(bench.published(), ["0/0", "ok", "ok"], "at once");
 }
 
 #[test]
@@ -588,7 +599,7 @@ fn an_effect_that_the_journal_does_not_take_lets_its_run_go_on() {
     bench.machine.record(at(0, 0), effect, Some(outgoing(Topic::Journal, "{}")), Some(5));
     bench.turn();
 
-    assert!(bench.machine.oversized(0).is_none());
+    assert!(bench.machine.oversized(&limits(1)).is_empty());
     bench.abort();
 
     assert_eq!(bench.recorded, [5]);
