@@ -160,7 +160,8 @@ impl Press {
         self.failed(job, position, failed, now)
     }
 
-    /// Cuts records of what is no event to what their topics take since they were printed.
+    /// Cuts records of what is no event to what their topics take since they were printed. A dead letter's `original`
+    /// goes on to say how large it was, and that it was cut.
     #[must_use]
     pub fn cut(&self, mut records: Vec<Outgoing>) -> Vec<Outgoing> {
         let limits = *self.limits.borrow();
@@ -171,8 +172,12 @@ impl Press {
             }
             let mut kept: Map<String, Value> =
                 serde_json::from_slice(&record.value).unwrap_or_default();
-            for payload in ["original_event", "original", "context"] {
+            for payload in ["original_event", "context"] {
                 kept.entry(payload).and_modify(|value| *value = Value::Null);
+            }
+            if let Some(Value::Object(original)) = kept.get_mut("original") {
+                original.insert("value".to_owned(), Value::Null);
+                original.insert("truncated".to_owned(), Value::Bool(true));
             }
             for value in kept.values_mut() {
                 if let Value::String(text) = value {

@@ -329,6 +329,12 @@ fn records_that_outgrew_a_lowered_limit_are_cut_to_it() {
 
     assert_eq!(cut.len(), 2);
     assert!(cut.iter().map(Outgoing::size).all(|size| size <= 2048));
+    let letter: Value = serde_json::from_slice(&cut[1].value).unwrap();
+    let size = record.value.as_ref().unwrap().len();
+    assert_eq!(
+        letter["original"],
+        json!({"encoding": "utf-8", "value": null, "size": size, "truncated": true})
+    );
 }
 
 #[test]
