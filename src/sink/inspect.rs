@@ -20,7 +20,7 @@ use crate::{
 
 use super::{
     Guarantee,
-    topics::{MESSAGE_MAX_DEFAULT, TopicsError, refuse_compacted, short_retention_ms},
+    topics::{MESSAGE_MAX_DEFAULT, TopicsError, caveats, refuse_compacted},
 };
 
 /// The instance that looks: no other can be called so by accident.
@@ -117,10 +117,10 @@ impl Inspection<'_> {
         let outcome = match self.look(admin, name).await {
             Ok(Some((topic, settings))) => match fit(name, &topic, &settings, events) {
                 Ok(()) => {
-                    let kept = short_retention_ms(&settings).map_or_else(String::new, |retention_ms| {
-                        format!(", but kept for {retention_ms} ms only: effects of long runs may be lost")
-                    });
-                    Ok(format!("{}, {}{kept}", shape(&topic), limit(&settings)))
+                    let caveats = caveats(name, &settings);
+                    let caveats: String =
+                        caveats.iter().map(|caveat| format!(", but {caveat}")).collect();
+                    Ok(format!("{}, {}{caveats}", shape(&topic), limit(&settings)))
                 }
                 Err(error) => Err(error.to_string()),
             },

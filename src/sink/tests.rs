@@ -359,6 +359,23 @@ async fn a_missing_permission_is_told_until_it_is_granted() {
 }
 
 #[test]
+fn a_journal_that_time_or_size_cuts_too_soon_is_told_with_the_remedy() {
+    let told = |settings: &[(&str, &str)]| {
+        let settings =
+            settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        topics::caveats("journal", &settings.collect())
+    };
+
+    assert!(told(&[]).is_empty());
+    assert!(told(&[("retention.ms", "86400000"), ("retention.bytes", "-1")]).is_empty());
+    assert!(told(&[("retention.ms", "-1")]).is_empty());
+    assert!(told(&[("retention.ms", "86399999")])[0].starts_with("kept for 86399999 ms only"));
+    let size = told(&[("retention.bytes", "0")]);
+    assert!(size[0].starts_with("cut to 0 bytes") && size[0].contains("--entity-name journal"));
+    assert_eq!(told(&[("retention.ms", "1"), ("retention.bytes", "1")]).len(), 2);
+}
+
+#[test]
 fn three_fencings_within_a_minute_are_a_twins_doing() {
     let start = Instant::now();
     let at = |seconds| start + Duration::from_secs(seconds);

@@ -145,7 +145,12 @@ async fn look(
         let reason = format!("events topic {name} does not exist; see KAFKA_WORKFLOW_EVENTS_TOPIC");
         return Err(Obstacle::NotYet(reason));
     };
-    let journal_settings = [("cleanup.policy", "delete"), ("retention.ms", JOURNAL_RETENTION)];
+    let journal_settings = [
+        ("cleanup.policy", "delete"),
+        ("retention.ms", JOURNAL_RETENTION),
+        // The broker may have a limit for topics that don't say.
+        ("retention.bytes", "-1"),
+    ];
     present(config, admin, &config.workflow_results_topic, (&events, &[])).await?;
     present(config, admin, &config.dlq_topic, (&events, &[])).await?;
     let journal =
@@ -212,11 +217,8 @@ async fn present(
 
 fn check_journal(topic: &str, settings: &TopicSettings) -> Result<(), Obstacle> {
     refuse_compacted(topic, settings).map_err(Obstacle::Never)?;
-    if let Some(retention_ms) = short_retention_ms(settings) {
-        warn!(
-            topic,
-            retention_ms, "journal is kept for less than a day: effects of long runs may be lost"
-        );
+    for caveat in caveats(topic, settings) {
+        warn!(topic, caveat, "the journal may lose effects");
     }
     Ok(())
 }
@@ -231,10 +233,23 @@ pub(super) fn refuse_compacted(topic: &str, settings: &TopicSettings) -> Result<
     }
 }
 
-/// Returns for how long the journal is kept, when that is too short for long runs.
-pub(super) fn short_retention_ms(settings: &TopicSettings) -> Option<i64> {
-    let retention_ms = settings.get("retention.ms")?.parse().ok()?;
-    (0..JOURNAL_RETENTION_MIN_MS).contains(&retention_ms).then_some(retention_ms)
+/// Says how the journal may lose effects of unfinished runs all the same, and what to do about it.
+pub(super) fn caveats(topic: &str, settings: &TopicSettings) -> Vec<String> {
+    let number = |name| settings.get(name).and_then(|text| text.parse::<i64>().ok());
+    let mut caveats = Vec::new();
+    if let Some(kept) =
+        number("retention.ms").filter(|kept| (0..JOURNAL_RETENTION_MIN_MS).contains(kept))
+    {
+        caveats.push(format!("kept for {kept} ms only: effects of long runs may be lost"));
+    }
+    if let Some(size) = number("retention.bytes").filter(|size| *size >= 0) {
+        caveats.push(format!(
+            "cut to {size} bytes per partition, however young they are: effects of unfinished runs may be lost; set \
+             retention.bytes=-1 (kafka-configs.sh --alter --entity-type topics --entity-name {topic} --add-config \
+             retention.bytes=-1)"
+        ));
+    }
+    caveats
 }
 
 /// Reads the limits again, once: a topic refused what it took when weir started.

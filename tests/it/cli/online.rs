@@ -174,8 +174,12 @@ async fn check_online_refuses_a_journal_that_loses_effects() {
     let compacted = weir(&["check", "--online"], world_with(&environment, &url)).await;
     alter(journal, "cleanup.policy", "delete").await;
     let healed = weir(&["check", "--online"], world_with(&environment, &url)).await;
+    alter(journal, "retention.bytes", "1000000").await;
+    let cut = weir(&["check", "--online"], world_with(&environment, &url)).await;
 
-    assert_eq!((compacted.code, healed.code), (69, 0), "{}", healed.out);
+    assert_eq!((compacted.code, healed.code, cut.code), (69, 0, 0), "{}", healed.out);
+    assert!(!healed.out.contains("retention.bytes"), "{}", healed.out);
+    assert!(cut.out.contains("set retention.bytes=-1"), "{}", cut.out);
     assert!(
         compacted.out.contains("has cleanup.policy=compact, which loses effects"),
         "{}",
