@@ -22,7 +22,7 @@ use tracing::{error, info, warn};
 use crate::{
     failpoint::{self, Mechanism, Point},
     kafka::{Consuming, Error, GroupProtocol, Kind, MemberContext, Rebalance, give_up, thread},
-    record::{Epoch, Offset, PartitionId, Record},
+    record::{Epoch, Offset, PartitionId},
 };
 
 use super::{
@@ -57,8 +57,8 @@ pub(super) struct Assignments {
 pub(super) struct Inbox {
     pub(super) rebalances: mpsc::Receiver<Rebalance>,
     pub(super) found: mpsc::Receiver<Found>,
-    /// Records that came through the main queue, which must not happen.
-    pub(super) strays: mpsc::Receiver<(PartitionId, Record)>,
+    /// Partitions of which a record came through the main queue, which must not happen.
+    pub(super) strays: mpsc::Receiver<PartitionId>,
 }
 
 /// A partition that is to be read.
@@ -95,7 +95,7 @@ impl Assignments {
                 () = self.stop.cancelled() => break,
                 Some(rebalance) = inbox.rebalances.recv() => self.rebalance(rebalance).await,
                 Some(found) = inbox.found.recv() => self.found(found).await,
-                Some((partition, record)) = inbox.strays.recv() => self.stray(partition, record).await,
+                Some(partition) = inbox.strays.recv() => self.stray(partition).await,
                 _ = look.tick() => self.look(),
             }
         }
@@ -336,17 +336,11 @@ impl Assignments {
         }
     }
 
-    async fn stray(&self, partition: PartitionId, mut record: Record) {
-        let offset = record.position.offset;
-        error!(
-            partition = partition.0,
-            offset = offset.0,
-            "a record came through the main queue: please report this"
-        );
-        if let Some(Held::Reading { epoch, window, .. }) = self.held.get(&partition) {
-            record.position.epoch = *epoch;
-            window.take(record.size());
-            self.stop.run_until_cancelled(self.events.send(Event::Records(vec![record]))).await;
+    /// Joins the group anew because of a record that came through the main queue. It can't be passed on: those before it
+    /// may still be on their way through the partition's own queue, and would be passed over as read before.
+    async fn stray(&mut self, partition: PartitionId) {
+        if self.held.contains_key(&partition) && !self.rejoining {
+            self.rejoin().await;
         }
     }
 

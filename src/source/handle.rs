@@ -19,14 +19,13 @@ use tracing::{debug, error, info, warn};
 
 use crate::{
     kafka::{self, Config, Consuming, Identity, Kind, Member, MemberContext, Reporter, thread},
-    record::{Epoch, Offset, PartitionId, Position, Record},
+    record::{Epoch, PartitionId},
     telemetry::{Component, Metrics},
 };
 
 use super::{
     Event,
     assignments::{Assignments, Inbox},
-    reader::record,
     recovery::Recovering,
     status::Status,
     window::Budget,
@@ -34,6 +33,9 @@ use super::{
 
 /// How many events may wait for the dispatch: it takes all that are there at each turn.
 const EVENTS_MAX: usize = 64;
+
+/// How many stray records may wait to be looked at. One is enough: what is done about it is done for all partitions.
+const STRAYS_MAX: usize = 1;
 
 /// How many recoveries may wait to be looked at.
 const FOUND_MAX: usize = 64;
@@ -115,7 +117,7 @@ impl Source {
         consumer.subscribe(&[&topic]).map_err(|error| Error::Join(error.into()))?;
         let (events, received) = mpsc::channel(EVENTS_MAX);
         let (found, findings) = mpsc::channel(FOUND_MAX);
-        let (strays, strayed) = mpsc::channel(EVENTS_MAX);
+        let (strays, strayed) = mpsc::channel(STRAYS_MAX);
         let (fail, failure) = watch::channel(None);
         let shared = Recovering {
             status: Arc::new(Status::new(&config.consumer_group_id, group, metrics.clone())),
@@ -215,7 +217,7 @@ async fn end(name: &str, (task, stop): (JoinHandle<()>, CancellationToken)) {
 struct Pump {
     consumer: Arc<StreamConsumer<MemberContext>>,
     shared: Arc<Recovering>,
-    strays: mpsc::Sender<(PartitionId, Record)>,
+    strays: mpsc::Sender<PartitionId>,
     fail: watch::Sender<Option<Error>>,
     stop: CancellationToken,
 }
@@ -225,16 +227,13 @@ impl Pump {
         while let Some(received) = self.stop.run_until_cancelled(self.consumer.recv()).await {
             match received {
                 Ok(message) => {
-                    let partition = PartitionId(message.partition());
-                    let offset = Offset(message.offset());
-                    let position = Position { partition, offset, epoch: Epoch(0) };
-                    if self.strays.try_send((partition, record(&message, position))).is_err() {
-                        error!(
-                            partition = partition.0,
-                            offset = offset.0,
-                            "dropped a record of the main queue"
-                        );
-                    }
+                    error!(
+                        partition = message.partition(),
+                        offset = message.offset(),
+                        "a record came through the main queue: please report this"
+                    );
+                    // Full, it holds one that does as well.
+                    self.strays.try_send(PartitionId(message.partition())).ok();
                 }
                 Err(KafkaError::MessageConsumptionFatal(code)) => self.failed(code),
                 Err(error) => self.trouble(&error.into()),

@@ -1,10 +1,21 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::{Instant, advance, timeout};
+use rdkafka::{
+    ClientConfig, TopicPartitionList,
+    consumer::Consumer as _,
+    mocking::MockCluster,
+    producer::{BaseProducer, BaseRecord, DefaultProducerContext, Producer as _},
+};
+use tokio::{
+    sync::mpsc,
+    time::{Instant, advance, timeout},
+};
+use tokio_util::task::TaskTracker;
 
 use crate::{
     journal::Map,
+    kafka::{Config, Consuming, Identity, Member, Reporter},
     record::{Epoch, Offset, PartitionId},
     telemetry::{Health, Metrics},
 };
@@ -212,4 +223,77 @@ async fn a_recovery_that_was_given_up_has_nothing_to_say() {
         health.readyz().reasons(),
         "group: recovering partition 0: reading the committed offset"
     );
+}
+
+/// A source on a broker in memory, with one topic of one partition.
+struct Bench {
+    cluster: MockCluster<'static, DefaultProducerContext>,
+    consumer: Arc<Consuming>,
+    source: Source,
+    events: mpsc::Receiver<Event>,
+}
+
+impl Bench {
+    fn start() -> Self {
+        let cluster = MockCluster::new(1).unwrap();
+        let config = Config {
+            bootstrap_servers: cluster.bootstrap_servers(),
+            session_timeout: Duration::from_secs(6),
+            ..Config::default()
+        };
+        for topic in [&config.workflow_events_topic, &config.journal_topic] {
+            cluster.create_topic(topic, 1, 1).unwrap();
+        }
+        let (health, metrics) = (Health::default(), Metrics::default());
+        let identity = Identity::named("group", "a");
+        let reporter = Reporter::new(&config.bootstrap_servers, health.component("kafka"));
+        let member = Member::create(&config, &identity, &reporter, &metrics).unwrap();
+        let consumer = Arc::clone(&member.consumer);
+        let setup = Setup {
+            config,
+            identity,
+            reporter,
+            journal_is_ahead: false,
+            records_max: 10,
+            bytes_max: 1_000,
+            group: health.component("group"),
+            metrics,
+            tracker: TaskTracker::new(),
+        };
+        let (source, events) = Source::start(member, setup).unwrap();
+        Self { cluster, consumer, source, events }
+    }
+
+    async fn next(&mut self) -> Event {
+        timeout(Duration::from_secs(20), self.events.recv()).await.unwrap().unwrap()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_record_that_came_through_the_main_queue_makes_us_join_anew() {
+    let mut bench = Bench::start();
+    assert!(matches!(bench.next().await, Event::Assigned(_)));
+    // Nobody has split the queue of this one, so what it holds goes where it must not.
+    bench.cluster.create_topic("stray", 1, 1).unwrap();
+    let servers = bench.cluster.bootstrap_servers();
+    let producer: BaseProducer =
+        ClientConfig::new().set("bootstrap.servers", servers).create().unwrap();
+    producer.send(BaseRecord::<(), str>::to("stray").partition(0).payload("a record")).unwrap();
+    producer.flush(Duration::from_secs(10)).unwrap();
+    let mut stray = TopicPartitionList::new();
+    stray.add_partition_offset("stray", 0, rdkafka::Offset::Beginning).unwrap();
+    bench.consumer.incremental_assign(&stray).unwrap();
+
+    let Event::Revoked { partitions, lost, done } = bench.next().await else { panic!("revoked") };
+    bench.consumer.incremental_unassign(&stray).unwrap();
+    drop(stray);
+    drop(done);
+    let again = bench.next().await;
+
+    assert_eq!((partitions, lost), (vec![PartitionId(0)], false));
+    let Event::Assigned(again) = again else { panic!("{again:?}") };
+    assert_eq!((again[0].partition, again[0].epoch), (PartitionId(0), Epoch(2)));
+    drop(bench.consumer);
+    drop(bench.events);
+    bench.source.stop().await;
 }
