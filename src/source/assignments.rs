@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use rdkafka::{
     Offset as NativeOffset, TopicPartitionList,
     consumer::{Consumer, stream_consumer::StreamPartitionQueue},
@@ -27,6 +28,7 @@ use crate::{
 
 use super::{
     Event, Recovered, Window,
+    failure::Failure,
     reader::Reader,
     recovery::{Found, Job, Recovering, Restored, Ticket},
     wanted::Wanted,
@@ -51,6 +53,7 @@ pub(super) struct Assignments {
     /// We have asked to join anew, and have no assignment from that yet.
     pub(super) rejoining: bool,
     pub(super) found: mpsc::Sender<Found>,
+    pub(super) failure: Failure,
 }
 
 /// What the task hears of.
@@ -148,7 +151,10 @@ impl Assignments {
             began: Instant::now(),
             waits: BTreeMap::new(),
         };
-        thread::detach("kafka-recovery", move || job.run());
+        let recovery = thread::run("kafka-recovery", move || job.run());
+        let stop = self.stop.clone();
+        let ended = async move { stop.run_until_cancelled(recovery).await.unwrap_or(Some(())) };
+        self.tracker.spawn(self.failure.clone().watch("a recovery", ended));
     }
 
     fn ticket(&mut self, partition: PartitionId) -> Ticket {
@@ -296,7 +302,8 @@ impl Assignments {
                 found: self.found.clone(),
                 stop: stop.clone(),
             };
-            let reader = self.tracker.spawn(reader.run(queue));
+            let ended = reader.run(queue).map(Some);
+            let reader = self.tracker.spawn(self.failure.clone().watch("a reader", ended));
             self.held.insert(partition, Held::Reading { epoch, window, stop, reader });
         }
         self.tell_assigned();

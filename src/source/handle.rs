@@ -26,6 +26,7 @@ use crate::{
 use super::{
     Event,
     assignments::{Assignments, Inbox},
+    failure::Failure,
     recovery::Recovering,
     status::Status,
     window::Budget,
@@ -118,7 +119,7 @@ impl Source {
         let (events, received) = mpsc::channel(EVENTS_MAX);
         let (found, findings) = mpsc::channel(FOUND_MAX);
         let (strays, strayed) = mpsc::channel(STRAYS_MAX);
-        let (fail, failure) = watch::channel(None);
+        let (failure, told) = Failure::new();
         let shared = Recovering {
             status: Arc::new(Status::new(&config.consumer_group_id, group, metrics.clone())),
             config,
@@ -143,13 +144,14 @@ impl Source {
             epoch: Epoch(0),
             rejoining: false,
             found,
+            failure: failure.clone(),
         };
         let inbox = Inbox { rebalances, found: findings, strays: strayed };
         let pump = Pump {
             consumer: Arc::clone(&consumer),
             shared: Arc::clone(&assignments.shared),
             strays,
-            fail,
+            failure,
             stop: stop_pump.clone(),
         };
         let assignments = tracker.spawn(assignments.run(inbox));
@@ -158,7 +160,7 @@ impl Source {
             consumer,
             assignments: (assignments, stop_assignments),
             pump: (pump, stop_pump),
-            failure,
+            failure: told,
         };
         Ok((source, received))
     }
@@ -218,7 +220,7 @@ struct Pump {
     consumer: Arc<StreamConsumer<MemberContext>>,
     shared: Arc<Recovering>,
     strays: mpsc::Sender<PartitionId>,
-    fail: watch::Sender<Option<Error>>,
+    failure: Failure,
     stop: CancellationToken,
 }
 
@@ -267,6 +269,6 @@ impl Pump {
             true => Error::Twin { instance: self.shared.identity.instance().to_owned() },
             false => Error::Fatal { reason },
         };
-        self.fail.send_replace(Some(error));
+        self.failure.tell(error);
     }
 }

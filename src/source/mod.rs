@@ -13,6 +13,7 @@ use crate::{
 
 mod assignments;
 mod effects;
+mod failure;
 mod first;
 mod handle;
 mod reader;

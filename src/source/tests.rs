@@ -15,12 +15,13 @@ use tokio_util::task::TaskTracker;
 
 use crate::{
     journal::Map,
-    kafka::{Config, Consuming, Identity, Member, Reporter},
+    kafka::{Config, Consuming, Identity, Member, Reporter, thread},
     record::{Epoch, Offset, PartitionId},
     telemetry::{Health, Metrics},
 };
 
 use super::{
+    failure::Failure,
     recovery::Wait,
     status::Status,
     wanted::{Verdict, Wanted},
@@ -223,6 +224,23 @@ async fn a_recovery_that_was_given_up_has_nothing_to_say() {
         health.readyz().reasons(),
         "group: recovering partition 0: reading the committed offset"
     );
+}
+
+#[tokio::test]
+async fn what_ends_by_a_panic_fails_the_source_and_what_ends_well_does_not() {
+    let reading = || async { Some(()) };
+    let panicking = || async { panic!("a defect") };
+    let never_began = || thread::run("none", || panic!("a defect"));
+    for (name, is_well) in [("reading", true), ("panicking", false), ("never began", false)] {
+        let (failure, told) = Failure::new();
+        match name {
+            "reading" => failure.watch("a task", reading()).await,
+            "panicking" => failure.watch("a task", panicking()).await,
+            _ => failure.watch("a task", never_began()).await,
+        }
+
+        assert_eq!(told.borrow().is_none(), is_well, "{name}");
+    }
 }
 
 /// A source on a broker in memory, with one topic of one partition.
