@@ -133,8 +133,12 @@ impl Fleet {
 
     async fn kill(&mut self, place: usize) {
         self.frozen[place] = None;
-        if let Some(weir) = self.places[place].take() {
+        if let Some(mut weir) = self.places[place].take() {
             let since = Instant::now();
+            if let Some(status) = weir.has_ended() {
+                let life = self.logs.len();
+                self.bad_ends.push(format!("place {place}, life {life}: by itself, {status}"));
+            }
             self.logs.push((place, weir.log()));
             weir.kill().await;
             self.disturbed_since(since);

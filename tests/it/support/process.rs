@@ -1,7 +1,7 @@
 //! The real program as a process: started, asked, signalled, killed.
 
 use std::net::TcpListener;
-use std::process::Stdio;
+use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -119,6 +119,11 @@ impl Weir {
     pub(crate) async fn signal(&self, name: &str) {
         let id = self.child.id().expect("a process that is not waited for").to_string();
         assert!(Command::new("kill").args(["-s", name, &id]).status().await.unwrap().success());
+    }
+
+    /// Returns how it has ended, if it has.
+    pub(crate) fn has_ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().unwrap()
     }
 
     /// Kills it as a crash would.
