@@ -4,9 +4,11 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use tokio::process::Command;
 use uuid::Uuid;
 
-use crate::support::kafka::{PATIENCE, World, produce, seen, until};
+use crate::support::counting_model::CountingModel;
+use crate::support::kafka::{PATIENCE, World, broker, produce, seen, until};
 use crate::support::model_server::{Chunk, ModelServer, Reply};
 use crate::support::ollama::real_model;
 use crate::support::process::{Environment, Weir};
@@ -179,24 +181,84 @@ async fn a_drain_finishes_what_runs_and_ends_well() {
     until_answered(&world, &ids).await;
 }
 
-#[tokio::test]
-async fn what_outlives_the_grace_goes_on_in_the_next_life() {
-    let (world, environment, model) = world_with("handover", Duration::from_secs(3)).await;
-    let environment = environment.set("SHUTDOWN_GRACE", "500ms");
-    let mut weir = started(&environment).await;
-    let (id, event) = event("analyze slowly");
-    produce(world.events(), 0, &event).await;
-    tokio::time::sleep(Duration::from_secs(1)).await;
+/// Ends a process whose one run has its answer and holds its result back, and whose other waits for its answer; returns
+/// how often each was asked for until both had a result of the next life.
+async fn asked_across_a_hand_over(durability: &str) -> [usize; 2] {
+    let world = World::new("handover", 1).await;
+    let latency = |number| Duration::from_secs(if number == 2 { 20 } else { 0 });
+    let model = CountingModel::start(latency).await;
+    let environment = Environment::of(&world)
+        .set("OLLAMA_BASE_URL", &model.url)
+        .set("WORKFLOW_DURABILITY", durability);
+    let first = environment.clone().set("SHUTDOWN_GRACE", "500ms");
+    let mut weir = started(&first.set("WORKFLOW_RESULT_MIN_AGE", "60s")).await;
+    let (answered, event_answered) = event("analyze first");
+    let (cut_off, event_cut_off) = event("analyze second");
+    produce(world.events(), 0, &event_answered).await;
+    while !weir.page("/metrics").await.unwrap().1.contains("weir_results_held 1") {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    produce(world.events(), 0, &event_cut_off).await;
+    until("the second is asked for", || model.asked().len() == 2).await;
 
     weir.signal("INT").await;
     let (code, took) = weir.ended().await;
     assert_eq!(code, Some(0), "{}", weir.log());
     assert!(took < Duration::from_secs(3), "{took:?}");
     assert!(results(&world).is_empty());
-    assert_eq!(model.requests().len(), 1);
 
-    let _weir = started(&environment.set("SHUTDOWN_GRACE", "25s")).await;
-    until_answered(&world, &[id]).await;
+    let _weir = started(&environment).await;
+    until_answered(&world, &[answered, cut_off]).await;
+    let asked = model.asked();
+    ["analyze first", "analyze second"].map(|task| asked[task].len())
+}
+
+#[tokio::test]
+async fn what_outlives_the_grace_goes_on_in_the_next_life() {
+    assert_eq!(asked_across_a_hand_over("sync").await, [1, 2]);
+    // The control: without the journal nothing is handed over.
+    assert_eq!(asked_across_a_hand_over("off").await, [2, 2]);
+}
+
+/// Resets the group's offsets as an operator does, with Kafka's own tool.
+async fn reset_to_earliest(world: &World) {
+    let output = Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/env/kafka"))
+        .args(["java", "org.apache.kafka.tools.consumer.group.ConsumerGroupCommand"])
+        .args(["--bootstrap-server", &broker(), "--group", &world.config.consumer_group_id])
+        .args(["--topic", world.events(), "--reset-offsets", "--to-earliest", "--execute"])
+        .output()
+        .await
+        .unwrap();
+    assert!(output.status.success(), "{output:?}");
+}
+
+#[tokio::test]
+async fn an_operators_reset_repeats_runs_and_takes_no_answer_of_before() {
+    let world = World::new("reset", 2).await;
+    let model = CountingModel::start(|_| Duration::ZERO).await;
+    let environment = Environment::of(&world).set("OLLAMA_BASE_URL", &model.url);
+    let mut weir = started(&environment).await;
+    let mut ids = Vec::new();
+    for number in 0..6 {
+        let (id, event) = event(&format!("analyze #{number}"));
+        produce(world.events(), number % 2, &event).await;
+        ids.push(id);
+    }
+    until_answered(&world, &ids).await;
+    weir.signal("TERM").await;
+    assert_eq!(weir.ended().await.0, Some(0), "{}", weir.log());
+    assert_eq!(seen(&world.config.journal_topic).len(), 6);
+
+    reset_to_earliest(&world).await;
+    assert_eq!(world.committed(0), Some((0, String::new())));
+    let _weir = started(&environment).await;
+
+    until("a second result each", || results(&world).values().all(|found| found.len() == 2)).await;
+    assert!(model.asked().values().all(|asked| asked.len() == 2), "{:?}", model.asked());
+    for found in results(&world).values() {
+        let answer = |at: usize| &found[at]["result"]["agent_results"]["llm_analysis"]["result"];
+        assert_ne!(answer(0), answer(1));
+    }
 }
 
 #[tokio::test]
