@@ -26,6 +26,7 @@ use crate::{
 };
 
 use super::{
+    transaction::CALL,
     writer::{Fencings, Work, Writer},
     *,
 };
@@ -168,15 +169,56 @@ async fn an_outcome_that_can_t_be_read_is_asked_for_until_it_can() {
     assert!(matches!(outcome, Commit::Applied { .. }), "{outcome:?}");
 }
 
+/// Of so many requests, tried again every tenth of a second, one call of at most three seconds sees not all.
+const BUSY: [Code; 45] = [Code::RD_KAFKA_RESP_ERR_COORDINATOR_LOAD_IN_PROGRESS; 45];
+
 #[tokio::test]
 async fn a_commit_that_is_not_answered_in_time_is_resumed() {
     let bench = Bench::new().await;
-    let busy = [Code::RD_KAFKA_RESP_ERR_COORDINATOR_LOAD_IN_PROGRESS; 5];
-    bench.fail(RDKafkaApiKey::EndTxn, &busy);
+    bench.fail(RDKafkaApiKey::EndTxn, &BUSY);
+    let since = Instant::now();
 
     let outcome = bench.commit(&[(0, 5, "ours")]).await;
 
     assert!(matches!(outcome, Commit::Applied { .. }), "{outcome:?}");
+    assert!(since.elapsed() > CALL, "{:?}", since.elapsed());
+}
+
+#[tokio::test]
+async fn an_abort_that_is_not_answered_in_time_is_asked_for_again() {
+    let bench = Bench::new().await;
+    bench.fail(RDKafkaApiKey::TxnOffsetCommit, ABORTS);
+    bench.fail(RDKafkaApiKey::EndTxn, &BUSY);
+    let since = Instant::now();
+
+    let outcome = bench.commit(&[(0, 5, "ours")]).await;
+    let took = since.elapsed();
+    let next = bench.commit(&[(0, 5, "again")]).await;
+
+    let Commit::Aborted { error } = outcome else { panic!("{outcome:?}") };
+    assert!(matches!(error, Error::Replaced { .. }), "the same producer goes on: {error}");
+    assert!(took > CALL, "{took:?}");
+    assert!(matches!(next, Commit::Applied { .. }), "{next:?}");
+}
+
+#[tokio::test]
+async fn offsets_that_are_not_taken_in_time_are_never_left_out_of_a_commit() {
+    let bench = Bench::new().await;
+    bench.fail(RDKafkaApiKey::AddOffsetsToTxn, &[BUSY; 10].concat());
+    let since = Instant::now();
+
+    let outcome = bench.commit(&[(0, 5, "ours")]).await;
+    let took = since.elapsed();
+    bench.cluster.clear_request_errors(RDKafkaApiKey::AddOffsetsToTxn);
+    let next = bench.commit(&[(0, 5, "again")]).await;
+
+    let Commit::Aborted { error } = outcome else { panic!("{outcome:?}") };
+    assert!(error.to_string().contains("send offsets"), "{error}");
+    assert!(
+        took > bench.config.transaction_timeout * 9 / 10,
+        "tried until its time was over: {took:?}"
+    );
+    assert!(matches!(next, Commit::Applied { .. }), "{next:?}");
 }
 
 #[tokio::test]

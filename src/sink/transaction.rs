@@ -31,7 +31,7 @@ use super::{
 pub(super) type Producer = ThreadedProducer<Deliveries>;
 
 /// How long one call that can be repeated may take.
-const CALL: Duration = Duration::from_secs(3);
+pub(super) const CALL: Duration = Duration::from_secs(3);
 
 /// What a transaction is made of.
 pub(super) struct Transaction<'a> {
