@@ -106,6 +106,8 @@ named! {
         Membership = "membership",
         /// What we hold came to us as the member that we are now. Without: as whichever.
         SameMember = "same-member",
+        /// Who stood still starts nothing before a transaction confirms the membership. Without: at once.
+        Doubt = "doubt",
         /// An outcome whose answer was lost is read back. Without: it is taken for an abort.
         ReadBack = "read-back",
         /// The transactional id outlives the process. Without: each life has its own.

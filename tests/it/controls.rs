@@ -13,7 +13,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 use weir::failpoint::{Mechanism, Point};
 
-use crate::support::counting_model::CountingModel;
+use crate::support::counting_model::{Ailment, CountingModel};
 use crate::support::kafka::{PATIENCE, create, effect, unique, until};
 use crate::support::ledger::{Audit, Kind};
 use crate::support::process::Weir;
@@ -64,12 +64,16 @@ async fn pauses(weir: &Weir, point: Point) {
 
 /// Waits until an instance has so many results.
 async fn counts(weir: &Weir, results: usize) {
-    let wanted = format!("weir_results_total{{status=\"success\"}} {results}");
+    shows(weir, &format!("weir_results_total{{status=\"success\"}} {results}\n")).await;
+}
+
+/// Waits until an instance shows a metric.
+async fn shows(weir: &Weir, wanted: &str) {
     let deadline = Instant::now() + PATIENCE;
     loop {
         assert!(Instant::now() < deadline, "{}", weir.log());
         let (_, metrics) = weir.page("/metrics").await.unwrap_or_default();
-        if metrics.contains(&wanted) {
+        if metrics.contains(wanted) {
             break;
         }
         sleep(Duration::from_millis(100)).await;
@@ -213,6 +217,27 @@ async fn a_static_member_that_was_dropped_unnoticed_publishes_twice() {
     };
 
     check(story, Mechanism::SameMember, Kind::Duplicated).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 3)]
+async fn without_doubt_who_was_replaced_asks_for_what_its_successor_has_journaled() {
+    let story = |off| async move {
+        let mut scene = Scene::new("control-doubt", 1, Duration::ZERO).await.without(off);
+        scene.environment = scene.environment.set("WORKFLOW_RETRY_BASE", "4s");
+        scene.model.suffer(Ailment::Broken);
+        scene.publish(0, [json!("analyze this"), json!("analyze that")]).await;
+        let one = scene.start("one");
+        shows(&one, "weir_workflows_waiting_retry 2\n").await;
+        one.signal("STOP").await;
+        scene.model.suffer(Ailment::None);
+        let two = scene.start("two");
+        counts(&two, 2).await;
+        one.signal("CONT").await;
+        until("it has heard of it", || one.log().contains("gave partitions up")).await;
+        scene.balance([one, two]).await
+    };
+
+    check(story, Mechanism::Doubt, Kind::Repeated).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 3)]

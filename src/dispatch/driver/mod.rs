@@ -13,6 +13,7 @@ use tokio::task::{AbortHandle, Id, JoinSet, yield_now};
 use tokio::time::{Instant, sleep_until};
 use tracing::{info, warn};
 
+use crate::failpoint::{self, Mechanism};
 use crate::record::{PartitionId, Position, Record};
 use crate::shutdown::Shutdown;
 use crate::sink::{self, Commit, Outgoing, Publisher};
@@ -158,7 +159,7 @@ impl<P: Publisher> Driver<P> {
     fn act(&mut self) {
         let now = Instant::now();
         let silent = now.saturating_duration_since(std::mem::replace(&mut self.turned_at, now));
-        if silent >= self.parts.silence_max {
+        if silent >= self.parts.silence_max && !failpoint::is_off(Mechanism::Doubt) {
             warn!(?silent, "stood still: nothing starts until the group confirms our membership");
             self.machine.doubt();
         }
