@@ -163,7 +163,7 @@ impl Plan {
         }
         let mut broker_faults =
             fleet.broker.as_ref().map(OwnBroker::lost_markers).unwrap_or_default();
-        broker_faults.append(&mut fleet.ended_by_hand);
+        broker_faults.append(&mut fleet.mended);
         Report { audit, missing, schedule, logs: fleet.logs, broker_faults }
     }
 
@@ -245,6 +245,7 @@ async fn until_answered(world: &World, ids: &BTreeSet<String>, fleet: &mut Fleet
     let deadline = Instant::now() + SETTLING;
     let mut by_hand_at = Instant::now() + SETTLING / 2;
     loop {
+        fleet.supervise();
         let missing = match answered(world) {
             Ok(answered) => ids.difference(&answered).count(),
             Err(unstable) => {

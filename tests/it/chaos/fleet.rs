@@ -96,8 +96,9 @@ pub(super) struct Fleet {
     /// What was wrong with an end that should have been orderly.
     pub(super) bad_ends: Vec<String>,
     pub(super) logs: Vec<(usize, String)>,
-    /// Transactions that hung, and were ended as an operator would.
-    pub(super) ended_by_hand: Vec<String>,
+    /// Transactions that hung, and were ended as an operator would; and instances that ended because a broker had undone a
+    /// commit, and were started again.
+    pub(super) mended: Vec<String>,
 }
 
 impl Fleet {
@@ -115,7 +116,7 @@ impl Fleet {
             disturbances: Vec::new(),
             bad_ends: Vec::new(),
             logs: Vec::new(),
-            ended_by_hand: Vec::new(),
+            mended: Vec::new(),
         }
     }
 
@@ -133,21 +134,35 @@ impl Fleet {
 
     async fn kill(&mut self, place: usize) {
         self.frozen[place] = None;
-        if let Some(mut weir) = self.places[place].take() {
+        if let Some(weir) = self.places[place].take() {
             let since = Instant::now();
-            if let Some(status) = weir.has_ended() {
-                let life = self.logs.len();
-                self.bad_ends.push(format!("place {place}, life {life}: by itself, {status}"));
-            }
             self.logs.push((place, weir.log()));
             weir.kill().await;
             self.disturbed_since(since);
         }
     }
 
+    /// Starts again whoever has ended by itself, as a supervisor does. It should not have, unless a broker that we kill
+    /// has undone a commit.
+    pub(super) fn supervise(&mut self) {
+        for place in 0..INSTANCES {
+            let Some(weir) = &mut self.places[place] else { continue };
+            let Some(status) = weir.has_ended() else { continue };
+            let (life, log) = (self.logs.len(), weir.log());
+            let told = format!("place {place}, life {life}: by itself, {status}");
+            let was_undone = self.broker.is_some() && log.contains("has been rolled back");
+            let ends = if was_undone { &mut self.mended } else { &mut self.bad_ends };
+            ends.push(told);
+            self.logs.push((place, log));
+            self.frozen[place] = None;
+            self.start(place);
+        }
+    }
+
     /// Ends an instance as an operator does.
     async fn end(&mut self, place: usize) {
         self.thaw(place).await;
+        self.supervise();
         let Some(mut weir) = self.places[place].take() else { return };
         let since = Instant::now();
         weir.signal("TERM").await;
@@ -207,6 +222,7 @@ impl Fleet {
     }
 
     pub(super) async fn suffer(&mut self, fault: Fault, dice: &mut Dice) {
+        self.supervise();
         let taken = self.places(true);
         let free = self.places(false);
         let place = taken[dice.below(taken.len())];
@@ -244,8 +260,8 @@ impl Fleet {
     /// Ends what a broker has left hanging, where it is ours: transactions, and members that died.
     pub(super) async fn end_hanging(&mut self) {
         if let Some(broker) = &self.broker {
-            self.ended_by_hand.extend(broker.end_hanging().await);
-            self.ended_by_hand.extend(broker.forget_dead_members().await);
+            self.mended.extend(broker.end_hanging().await);
+            self.mended.extend(broker.forget_dead_members().await);
         }
     }
 
