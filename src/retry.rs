@@ -23,7 +23,7 @@ pub enum Disposition {
 /// How long the next attempt waits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Pause {
-    /// For the back-off, and no shorter than the other side asked.
+    /// For the back-off, which begins when the time that the other side asked for is over.
     BackOff {
         /// The least time to wait.
         after: Option<Duration>,
@@ -69,7 +69,7 @@ impl RetryPolicy {
     /// Returns the wait after the failure of attempt `attempt` (from 1), or `None` when it was the last.
     ///
     /// The delay is uniform in `[0, min(max, base * 2^(attempt - 1))]`, so that many failures at once
-    /// don't come back at once, but no shorter than `after`. `random` in `[0, 1)` comes from the caller.
+    /// don't come back at once, and begins when `after` is over. `random` in `[0, 1)` comes from the caller.
     #[must_use]
     pub fn delay(&self, attempt: u32, after: Option<Duration>, random: f64) -> Option<Duration> {
         if attempt >= self.attempts_max {
@@ -78,7 +78,7 @@ impl RetryPolicy {
         let doublings = attempt.saturating_sub(1).min(31);
         let ceiling = self.base.saturating_mul(1 << doublings).min(self.max);
         let jittered = ceiling.mul_f64(random.clamp(0.0, 1.0));
-        Some(jittered.max(after.unwrap_or_default()))
+        Some(jittered.saturating_add(after.unwrap_or_default()))
     }
 }
 
@@ -101,7 +101,8 @@ mod tests {
     fn the_other_sides_wish_is_the_least_delay() {
         let asked = Duration::from_secs(30);
 
-        assert_eq!(POLICY.delay(1, Some(asked), 0.5), Some(asked));
+        assert_eq!(POLICY.delay(1, Some(asked), 0.0), Some(asked));
+        assert_eq!(POLICY.delay(1, Some(asked), 0.5), Some(asked + POLICY.base / 2));
         assert_eq!(POLICY.delay(4, Some(asked), 0.5), None);
     }
 

@@ -239,7 +239,8 @@ const LLM: &[Variable] = variables! {
     LLM_START_TIMEOUT = "30s", Kind::Duration("1s", "1h");
     /// After how many faults of its own in a row an endpoint rests from a model.
     LLM_BREAKER_FAULTS = "3", Kind::Count(1, 1000);
-    /// How long an endpoint rests at first, before one call tries it; it doubles with each that fails.
+    /// How long an endpoint that failed or was overloaded rests at first, before one call tries it; it doubles
+    /// with each that fails.
     LLM_BREAKER_REST = "1s", Kind::Duration("100ms", "10m");
     /// The longest rest.
     LLM_BREAKER_REST_MAX = "4s", Kind::Duration("100ms", "10m");

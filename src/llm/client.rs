@@ -175,13 +175,15 @@ impl Client {
         self.view.door.fail(fault)
     }
 
-    /// Makes a call. One that cost nothing, since nothing was sent or the endpoint does not serve the model, is made
-    /// elsewhere at once where somebody stands ready; any other is the caller's to repeat.
+    /// Makes a call. One that cost nothing, since nothing was sent or the endpoint did nothing for it, is made
+    /// elsewhere at once where somebody stands ready; one that only tried whether an endpoint has room again gets back
+    /// in line, for a while; any other is the caller's to repeat.
     async fn call(&self, request: Request<'_>) -> Result<Answer, Error> {
         let shared = &self.shared;
         let wanted = request.model.map_or_else(|| Arc::clone(&shared.main.model), Arc::from);
         let mut queued = shared.delivery.wait(request.queue).await;
         let mut moves: usize = 2 + self.desks().map(|desk| desk.pool.doors().len()).sum::<usize>();
+        let mut refused = None;
         loop {
             let (who, stays) = self.who(&wanted);
             let pool = &who.desk.pool;
@@ -197,6 +199,7 @@ impl Client {
                 Err(turned) => return Err(self.turned(turned)),
             };
             queued += permit.queued();
+            let is_try = permit.is_try();
             (shared.observer)(&Observation::Admitted(queued));
             // On the heap, so that a call in line is small.
             let made = Box::pin(self.make(&request, &who, permit)).await;
@@ -211,10 +214,17 @@ impl Client {
                         timings: Timings { queued, first_byte, total, server: draft.server },
                     });
                 }
-                Err(error) if error.elsewhere && moves > 0 && Blame::of(&error.fault).is_free() => {
+                Err(error) => {
+                    let blame = Blame::of(&error.fault);
+                    let refused = *refused.get_or_insert_with(Instant::now);
+                    if is_try && blame == Blame::Load && refused.elapsed() < pool.patience() {
+                        continue;
+                    }
+                    if !error.elsewhere || moves == 0 || !blame.is_free() {
+                        return Err(error);
+                    }
                     moves -= 1;
                 }
-                Err(error) => return Err(error),
             }
         }
     }

@@ -55,7 +55,7 @@ pub struct Config {
     /// to 256 MiB. It bounds what a broken proxy can make weir hold.
     pub max_line: ByteSize,
     /// How long calls wait where nothing can answer them: at start, from the process's own, for an endpoint that
-    /// has not answered yet; later for one of the endpoints that all rest. Default `30s`, from 1 s to 1 h. The
+    /// has not answered yet; later for one of the endpoints that all rest or are overloaded. Default `30s`, from 1 s to 1 h. The
     /// time does not count against a run's limit; after it calls fail and are retried like any others.
     #[serde(with = "humantime_serde")]
     pub start_timeout: Duration,
@@ -64,7 +64,8 @@ pub struct Config {
     /// One is rash: a single broken connection takes an endpoint out. Many let as many calls fail first.
     pub breaker_faults: u32,
     /// How long an endpoint rests at first, before one call tries it again; doubled by each that fails. Default
-    /// `1s`, from 100 ms to 10 min.
+    /// `1s`, from 100 ms to 10 min. One that refuses calls because it has too much to do rests by the same rule, and
+    /// no shorter than it asks.
     #[serde(with = "humantime_serde")]
     pub breaker_rest: Duration,
     /// The longest rest. Default `4s`, from 100 ms to 10 min; not below `LLM_BREAKER_REST`. After an endpoint has

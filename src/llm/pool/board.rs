@@ -10,6 +10,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::breaker::{Blame, Breaker, BreakerState, Limits, Pass};
+use super::busy::Busy;
 use super::choose::{Choice, Reach};
 use super::seat::{Grant, Seat, Word};
 use super::silence::Pulse;
@@ -20,9 +21,6 @@ const MODELS_MAX: usize = 64;
 
 /// How long an endpoint that can't serve a model is passed over where another may.
 const UNFIT_FOR: Duration = Duration::from_secs(10);
-
-/// How long an endpoint that has too much to do is passed over where it doesn't say.
-const BUSY_FOR: Duration = Duration::from_secs(1);
 
 /// What the board goes by.
 #[derive(Debug, Clone, Copy)]
@@ -69,7 +67,7 @@ pub(super) struct Cell {
     pub(super) resident: bool,
     pub(super) breaker: Breaker,
     pub(super) unfit_until: Option<Instant>,
-    pub(super) busy_until: Option<Instant>,
+    pub(super) busy: Busy,
     /// How long it took to load, the last time that it had to be.
     pub(super) load: Option<Duration>,
     pub(super) fault: Option<Fault>,
@@ -83,7 +81,7 @@ pub(super) struct Line {
     pub(super) waiting: BTreeMap<u64, Waiter>,
     /// When a call of it was last let through.
     pub(super) served: Option<Instant>,
-    /// Since when no endpoint can be asked for it.
+    /// Since when no endpoint can be asked for it, or those that can have too much to do.
     pub(super) down: Option<Instant>,
     /// Which call keeps the time for this line, and for when.
     pub(super) armed: Option<(u64, Instant)>,
@@ -193,17 +191,20 @@ impl Board {
         }
         let Some(cell) = place.cells.get_mut(grant.model) else { return };
         cell.calls = cell.calls.saturating_sub(1);
+        let asked = ending.fault.and_then(Fault::after);
         match ending.blame {
-            Blame::Nobody => (cell.unfit_until, cell.busy_until) = (None, None),
-            Blame::Unknown => {}
-            Blame::Load => {
-                let asked = ending.fault.and_then(Fault::after);
-                cell.busy_until = Some(now + asked.unwrap_or(BUSY_FOR));
+            Blame::Nobody => {
+                cell.unfit_until = None;
+                cell.busy.answered(self.rules.permits);
             }
+            Blame::Unknown => {}
+            Blame::Load => cell.busy.refused(asked, cell.calls, limits, now),
             Blame::Unfit => {
                 (cell.unfit_until, cell.resident) = (Some(now + UNFIT_FOR), false);
             }
-            Blame::Endpoint | Blame::Connection | Blame::Stuck | Blame::Deaf => {}
+            Blame::Endpoint | Blame::Connection | Blame::Stuck | Blame::Deaf => {
+                cell.busy.leave_alone(asked.unwrap_or_default(), now);
+            }
         }
         if grant.is_swap {
             cell.load = ending.load.or(cell.load);
@@ -255,8 +256,13 @@ impl Board {
 
     /// Returns whether any endpoint may be asked for a model.
     pub(in crate::llm) fn is_served(&self, model: usize, now: Instant) -> bool {
-        let mut cells = self.places.iter().filter_map(|place| place.cells.get(model));
-        cells.any(|cell| {
+        self.open_cells(model, now).next().is_some()
+    }
+
+    /// Returns a model at the endpoints that have it and don't rest from it, whatever they have to do.
+    pub(super) fn open_cells(&self, model: usize, now: Instant) -> impl Iterator<Item = &Cell> {
+        let cells = self.places.iter().filter_map(move |place| place.cells.get(model));
+        cells.filter(move |cell| {
             let fit = cell.unfit_until.is_none_or(|until| until <= now);
             fit && matches!(cell.breaker.pass(now), Pass::Free | Pass::Trial)
         })
@@ -267,8 +273,8 @@ impl Board {
         let others = self.places.iter().enumerate().filter(|(number, _)| *number != place);
         let mut cells = others.filter_map(|(_, place)| place.cells.get(model));
         cells.any(|cell| {
-            let past = |until: Option<Instant>| until.is_none_or(|until| until <= now);
-            past(cell.unfit_until) && past(cell.busy_until) && !cell.breaker.is_doubted()
+            let fit = cell.unfit_until.is_none_or(|until| until <= now);
+            fit && cell.pass(now) == Pass::Free && !cell.is_doubted()
         })
     }
 
@@ -355,6 +361,7 @@ impl Board {
             place.cells.iter_mut().for_each(|cell| cell.resident = false);
         }
         let cell = place.cells.get_mut(model)?;
+        let is_try = cell.busy.is_tried();
         cell.resident = true;
         cell.calls += 1;
         if cell.breaker.begin_trial() {
@@ -362,7 +369,7 @@ impl Board {
         }
         let pulse = Arc::clone(&cell.pulse);
         self.lines.get_mut(model)?.served = Some(now);
-        Some(Grant { place: number, model, is_swap, pulse })
+        Some(Grant { place: number, model, is_swap, is_try, pulse })
     }
 
     pub(super) fn head(&self, model: usize) -> Option<(u64, Instant)> {
@@ -378,10 +385,23 @@ impl Cell {
             resident: false,
             breaker: Breaker::default(),
             unfit_until: None,
-            busy_until: None,
+            busy: Busy::default(),
             load: None,
             fault: None,
             pulse: Arc::new(Pulse::new(epoch)),
         }
+    }
+
+    /// Returns what it lets through, as far as it goes by time.
+    pub(super) fn pass(&self, now: Instant) -> Pass {
+        match (self.breaker.pass(now), self.busy.until(now)) {
+            (Pass::Free | Pass::Trial, Some(until)) => Pass::Until(until),
+            (pass @ (Pass::Free | Pass::Trial | Pass::Until(_) | Pass::Tried), _) => pass,
+        }
+    }
+
+    /// Returns whether it failed, or refused a call, the last time it was asked.
+    pub(super) fn is_doubted(&self) -> bool {
+        self.breaker.is_doubted() || self.busy.is_doubted()
     }
 }

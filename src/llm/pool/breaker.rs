@@ -28,7 +28,7 @@ pub(in crate::llm) enum Blame {
     Nobody,
     /// Nothing: the call was dropped, or took all the time that it had.
     Unknown,
-    /// It has more to do than it can, or than this caller may ask.
+    /// It has more to do than it can, or than this caller may ask. Nothing was done.
     Load,
     /// It can't serve this model, as it is set up now. Nothing was done, so nothing was paid.
     Unfit,
@@ -119,13 +119,8 @@ impl Blame {
     /// Returns whether the call cost nothing, so that it may be made elsewhere at once.
     pub(in crate::llm) fn is_free(self) -> bool {
         match self {
-            Self::Unfit | Self::Connection => true,
-            Self::Nobody
-            | Self::Unknown
-            | Self::Load
-            | Self::Endpoint
-            | Self::Stuck
-            | Self::Deaf => false,
+            Self::Unfit | Self::Connection | Self::Load => true,
+            Self::Nobody | Self::Unknown | Self::Endpoint | Self::Stuck | Self::Deaf => false,
         }
     }
 }
@@ -181,8 +176,12 @@ impl Breaker {
         match (self.state, blame) {
             // Also the late success of a call that began before the rest: the endpoint works.
             (_, Blame::Nobody) | (State::Trial { .. }, Blame::Unfit) => *self = Self::default(),
-            (State::Trial { unreached }, Blame::Unknown | Blame::Load) => {
+            (State::Trial { unreached }, Blame::Unknown) => {
                 self.state = State::Open { until: now, unreached };
+            }
+            // As long as the last rest: it is not the endpoint's fault, and nothing is gained by asking at once.
+            (State::Trial { unreached }, Blame::Load) => {
+                self.state = State::Open { until: now + self.rest, unreached };
             }
             (State::Closed { .. } | State::Open { .. }, Blame::Unknown | Blame::Load)
             | (State::Closed { .. } | State::Open { .. }, Blame::Unfit) => {}

@@ -19,13 +19,14 @@ impl Board {
 
     /// Sends those away who wait in vain, and sees to it that somebody wakes when there is something to decide.
     pub(super) fn look_after(&mut self, model: usize, now: Instant) {
-        let is_down = !self.is_served(model, now);
-        let last = if is_down { self.last_fault(model) } else { None };
+        let (is_down, is_held) = (!self.is_served(model, now), self.is_held(model, now));
+        let last =
+            if is_held && !self.is_tried(model, now) { self.last_fault(model) } else { None };
         let patience = self.rules.rest_patience;
         let Some(line) = self.lines.get_mut(model) else { return };
-        line.down = is_down.then(|| line.down.unwrap_or(now));
+        line.down = is_held.then(|| line.down.unwrap_or(now));
         if let Some(since) = line.down {
-            for (_, waiter) in line.waiting.extract_if(.., |_, waiter| !waiter.stays) {
+            for (_, waiter) in line.waiting.extract_if(.., |_, waiter| is_down && !waiter.stays) {
                 waiter.seat.tell(Word::Leave);
             }
             let is_over = |waiter: &Waiter| waiter.arrived.max(since) + patience <= now;
@@ -52,12 +53,24 @@ impl Board {
         let line = self.lines.get(model)?;
         let down = line.down.map(|since| arrived.max(since) + self.rules.rest_patience);
         let cells = self.places.iter().filter_map(|place| place.cells.get(model));
-        let rests = cells.filter_map(|cell| match cell.breaker.pass(now) {
+        let rests = cells.filter_map(|cell| match cell.pass(now) {
             Pass::Until(until) => Some(until),
             Pass::Free | Pass::Trial | Pass::Tried => cell.unfit_until,
         });
         let swaps = self.swap_times(model, arrived);
         rests.chain(swaps).chain(down).chain(self.shut).filter(|at| *at > now).min()
+    }
+
+    /// Returns whether nobody can be asked for a model, or nobody has answered since it had too much to do.
+    fn is_held(&self, model: usize, now: Instant) -> bool {
+        !self
+            .open_cells(model, now)
+            .any(|cell| !cell.busy.is_doubted() && cell.busy.until(now).is_none())
+    }
+
+    /// Returns whether an endpoint that had too much to do has taken a call again, and has not yet refused it.
+    fn is_tried(&self, model: usize, now: Instant) -> bool {
+        self.open_cells(model, now).any(|cell| cell.calls > 0)
     }
 
     fn last_fault(&self, model: usize) -> Option<(usize, Fault)> {

@@ -43,7 +43,7 @@ pub(super) enum Choice {
 /// The order among endpoints that can take a call; the least comes first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Rank {
-    /// 0 for one that has to be tried, 1 for most, 2 for one that failed or was full the last time.
+    /// 0 for one that has to be tried, 1 for most, 2 for one that failed the last time.
     doubt: u8,
     load: usize,
     turn: u64,
@@ -87,12 +87,15 @@ impl Board {
     fn rank(&self, place: &Place, model: usize, now: Instant, anywhere_fit: bool) -> Option<Rank> {
         let cell = place.cells.get(model)?;
         let later = |until: Option<Instant>| until.is_some_and(|until| until > now);
-        if cell.calls >= self.rules.permits || (anywhere_fit && later(cell.unfit_until)) {
+        if cell.calls >= cell.busy.room(self.rules.permits)
+            || (anywhere_fit && later(cell.unfit_until))
+        {
             return None;
         }
-        let doubt = match cell.breaker.pass(now) {
+        let doubt = match cell.pass(now) {
             Pass::Trial => 0,
-            Pass::Free if cell.breaker.is_doubted() || later(cell.busy_until) => 2,
+            Pass::Free if cell.breaker.is_doubted() => 2,
+            Pass::Free if cell.busy.is_doubted() => 0,
             Pass::Free => 1,
             Pass::Until(_) | Pass::Tried => return None,
         };

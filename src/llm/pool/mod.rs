@@ -5,6 +5,7 @@
 
 mod board;
 mod breaker;
+mod busy;
 mod care;
 mod choose;
 mod residency;
@@ -44,6 +45,7 @@ pub(super) struct Pool {
     doors: Vec<Site>,
     board: Mutex<Board>,
     bearing: Bearing,
+    patience: Duration,
     observer: Observer,
 }
 
@@ -102,6 +104,7 @@ impl Pool {
             doors: doors.into_iter().map(site).collect(),
             board: Mutex::new(board),
             bearing: Bearing { resident, is_one_of_several },
+            patience: config.start_timeout,
             observer,
         }
     }
@@ -109,6 +112,11 @@ impl Pool {
     /// Returns the endpoints, in the order in which they were named.
     pub(super) fn doors(&self) -> impl ExactSizeIterator<Item = &Arc<Door>> {
         self.doors.iter().map(|site| &site.door)
+    }
+
+    /// Returns how long calls wait for endpoints that rest or have too much to do.
+    pub(super) fn patience(&self) -> Duration {
+        self.patience
     }
 
     /// Returns whether any endpoint may be asked for a model now.
@@ -260,6 +268,11 @@ impl<'a> Permit<'a> {
     /// Returns the endpoint that the call goes to.
     pub(super) fn door(&self) -> &'a Arc<Door> {
         &self.site.door
+    }
+
+    /// Returns whether the endpoint has refused calls, and this one only tries how much it takes.
+    pub(super) fn is_try(&self) -> bool {
+        self.grant.is_try
     }
 
     /// Returns how long the call was in line.

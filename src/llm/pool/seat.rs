@@ -32,6 +32,8 @@ pub(in crate::llm) struct Grant {
     pub(in crate::llm) model: usize,
     /// Whether the endpoint has to change its model for it.
     pub(in crate::llm) is_swap: bool,
+    /// Whether the endpoint has refused calls, and this one only tries how much it takes.
+    pub(in crate::llm) is_try: bool,
     pub(in crate::llm) pulse: Arc<Pulse>,
 }
 

@@ -42,6 +42,25 @@ struct Runs {
 }
 
 impl Runs {
+    /// Starts so many workers that make one run after another, until it `ends`.
+    fn start(
+        self: &Arc<Self>,
+        workers: usize,
+        client: &Client,
+        ends: &Arc<AtomicBool>,
+    ) -> JoinSet<()> {
+        let mut tasks = JoinSet::new();
+        for _ in 0..workers {
+            let (client, runs, ends) = (client.clone(), Arc::clone(self), Arc::clone(ends));
+            tasks.spawn(async move {
+                while !ends.load(Ordering::Relaxed) {
+                    runs.run(&client).await;
+                }
+            });
+        }
+        tasks
+    }
+
     async fn run(&self, client: &Client) {
         let policy = RetryPolicy {
             attempts_max: 4,
@@ -91,18 +110,10 @@ async fn falls_ill(health: Health, set: fn(&mut Config)) {
         }),
     )
     .unwrap();
-    let mut tasks = JoinSet::new();
     let (cancel, ends) = (CancellationToken::new(), Arc::new(AtomicBool::new(false)));
-    tasks.spawn(client.watch(cancel.clone(), |_| ()));
     let runs = Arc::new(Runs::default());
-    for _ in 0..9 {
-        let (client, runs, ends) = (client.clone(), Arc::clone(&runs), Arc::clone(&ends));
-        tasks.spawn(async move {
-            while !ends.load(Ordering::Relaxed) {
-                runs.run(&client).await;
-            }
-        });
-    }
+    let mut tasks = runs.start(9, &client, &ends);
+    tasks.spawn(client.watch(cancel.clone(), |_| ()));
     sleep(Duration::from_secs(1)).await;
     assert!(models.iter().all(|model| model.answered() > 0), "{health:?}");
 
@@ -153,6 +164,58 @@ async fn an_endpoint_that_dies_costs_no_run() {
 #[tokio::test]
 async fn an_endpoint_that_answers_500_costs_no_run() {
     falls_ill(Health::Error, |_| ()).await;
+}
+
+#[tokio::test]
+async fn an_endpoint_that_is_overloaded_costs_no_run() {
+    let (models, config) = three();
+    let client = client(&config);
+    let (runs, ends) = (Arc::new(Runs::default()), Arc::new(AtomicBool::new(false)));
+    // More than the other two have permits for.
+    let tasks = runs.start(20, &client, &ends);
+    models[0].turn(Health::Busy);
+    sleep(Duration::from_secs(5)).await;
+    let before = models[0].answered();
+    models[0].turn(Health::Well);
+    let back = async {
+        while models[0].answered() < before + 10 {
+            sleep(Duration::from_millis(10)).await;
+        }
+    };
+    timeout(FIVE_SECONDS, back).await.expect("traffic");
+    ends.store(true, Ordering::Relaxed);
+    tasks.join_all().await;
+
+    assert_eq!(*runs.failed.lock().unwrap(), [""; 0]);
+    let count = |count: &AtomicUsize| count.load(Ordering::Relaxed);
+    assert_eq!((count(&runs.retries), count(&runs.moves)), (0, 0));
+}
+
+#[tokio::test]
+async fn a_single_endpoint_that_is_overloaded_for_ten_seconds_costs_no_run() {
+    for workers in [1, 40] {
+        let model = FickleModel::start(LATENCY);
+        let client = client(&ollama(&model.url));
+        let (runs, ends) = (Arc::new(Runs::default()), Arc::new(AtomicBool::new(false)));
+        model.turn(Health::Busy);
+        let tasks = runs.start(workers, &client, &ends);
+        sleep(Duration::from_secs(10)).await;
+        model.turn(Health::Well);
+        timeout(FIVE_SECONDS, async {
+            while model.answered() < 10 {
+                sleep(Duration::from_millis(10)).await;
+            }
+        })
+        .await
+        .expect("traffic");
+        ends.store(true, Ordering::Relaxed);
+        tasks.join_all().await;
+
+        assert_eq!(*runs.failed.lock().unwrap(), [""; 0]);
+        // Those that were under way at first; what was tried afterwards cost nothing.
+        let retries = runs.retries.load(Ordering::Relaxed);
+        assert!(retries <= workers.min(32), "{retries}");
+    }
 }
 
 #[tokio::test]

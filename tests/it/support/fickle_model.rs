@@ -18,6 +18,8 @@ pub(crate) enum Health {
     Well,
     /// It answers 500.
     Error,
+    /// It answers 503.
+    Busy,
     /// Its runner is frozen: no answer of the model, though it is loaded.
     Frozen,
     /// It answers nothing at all.
@@ -115,6 +117,7 @@ async fn serve(mut stream: TcpStream, shared: Arc<Shared>) {
             ),
             Some(reply) => reply,
             None if ails == Health::Error => Reply::json(500, r#"{"error":"boom"}"#),
+            None if ails == Health::Busy => Reply::json(503, r#"{"error":"server busy"}"#),
             None if ails == Health::Empty => {
                 Reply::json(404, r#"{"error":"model 'llama3.2:latest' not found"}"#)
             }

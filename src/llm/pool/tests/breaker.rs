@@ -67,11 +67,14 @@ async fn one_call_tries_and_each_that_fails_doubles_the_rest_up_to_the_limit() {
 #[tokio::test(start_paused = true)]
 async fn a_trial_that_decides_nothing_is_followed_by_another() {
     let now = Instant::now();
-    for blame in [Blame::Unknown, Blame::Load] {
+    for (blame, pass) in
+        [(Blame::Unknown, Pass::Trial), (Blame::Load, Pass::Until(now + seconds(1)))]
+    {
         let mut breaker = failed(1, Blame::Stuck, now);
         breaker.begin_trial();
         breaker.ended(blame, LIMITS, now);
-        assert_eq!(breaker.pass(now), Pass::Trial, "{blame:?}");
+        assert_eq!(breaker.pass(now), pass, "{blame:?}");
+        assert_eq!(breaker.pass(now + seconds(1)), Pass::Trial, "{blame:?}");
     }
 }
 

@@ -1,4 +1,5 @@
 mod breaker;
+mod busy;
 mod lines;
 mod silence;
 mod swaps;
@@ -36,6 +37,10 @@ async fn enter<'a>(pool: &'a Pool, model: &str) -> Permit<'a> {
 
 fn broken() -> Fault {
     Fault::ServerError { status: 500, after: None, message: "broken".to_owned() }
+}
+
+fn full() -> Fault {
+    Fault::Overloaded { after: None, message: "full".to_owned() }
 }
 
 fn refused() -> Fault {
