@@ -221,10 +221,11 @@ const LLM: &[Variable] = variables! {
     LLM_PROVIDER = "ollama", Kind::ChoiceAnyCase(&["ollama", "openai", "auto"]);
     /// How long the connection may take, TLS included.
     LLM_CONNECT_TIMEOUT = "5s", Kind::Duration("100ms", "1m");
-    /// How long the first byte of an answer may take; loading a model and reading a long prompt are silent.
+    /// How long the first byte of an answer may take; at Ollama from the last byte of any call of the model, and
+    /// not while it loads.
     LLM_FIRST_BYTE_TIMEOUT = "2m", Kind::Duration("1s", "1h");
     /// How long all calls of a model that the endpoint says is loaded may be silent, before its runner counts
-    /// as frozen; a second more per 200 bytes of the longest prompt.
+    /// as frozen; a second more per 200 bytes of the longest prompt, and twice as long after each time.
     LLM_RESIDENT_FIRST_BYTE_TIMEOUT = "20s", Kind::Duration("1s", "1h");
     /// How long a begun answer may fall silent.
     LLM_IDLE_TIMEOUT = "60s", Kind::Duration("1s", "1h");

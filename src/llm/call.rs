@@ -6,6 +6,7 @@
 
 use std::error::Error;
 use std::io;
+use std::pin::pin;
 use std::time::{Duration, SystemTime};
 
 use reqwest::header::{
@@ -16,7 +17,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use super::config::Config;
 use super::error::{Fault, Phase};
-use super::pool::Pulse;
+use super::pool::Voice;
 use super::reader::{Charset, Draft, Reader};
 use super::refusal::{self, Refusal};
 
@@ -46,9 +47,11 @@ pub(super) struct Exchange {
 
 /// A call that has begun.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Clock {
+pub(super) struct Clock<'a> {
     begun: Instant,
     deadlines: Deadlines,
+    /// Where the server answers in an order of its own: the first byte's time begins anew with each sign of the model.
+    queue: Option<&'a Voice>,
 }
 
 impl Deadlines {
@@ -63,10 +66,10 @@ impl Deadlines {
     }
 }
 
-impl Clock {
+impl Clock<'_> {
     /// Starts now.
     pub(super) fn start(deadlines: Deadlines) -> Self {
-        Self { begun: Instant::now(), deadlines }
+        Self { begun: Instant::now(), deadlines, queue: None }
     }
 
     /// Sends a request and waits for the head of the reply.
@@ -92,20 +95,38 @@ impl Clock {
     where
         F: Future,
     {
+        let mut future = pin!(future);
+        let idle_since = Instant::now();
+        loop {
+            let (end, fault) = self.end(phase, idle_since);
+            if let Ok(output) = timeout_at(end, future.as_mut()).await {
+                return Ok(output);
+            }
+            // The model may have given a sign meanwhile.
+            if self.end(phase, idle_since).0 <= Instant::now() {
+                return Err(fault);
+            }
+        }
+    }
+
+    /// Returns when a phase is over, or the whole call where that is sooner, and what that means.
+    fn end(&self, phase: Phase, idle_since: Instant) -> (Instant, Fault) {
         let Deadlines { connect, first_byte, idle, total } = self.deadlines;
         let (limit, from) = match phase {
             Phase::Connect => (connect, self.begun),
-            Phase::FirstByte => (first_byte, self.begun),
-            Phase::Idle => (idle, Instant::now()),
+            Phase::FirstByte => {
+                let sign = self.queue.and_then(Voice::last_sign);
+                (first_byte, sign.map_or(self.begun, |sign| sign.max(self.begun)))
+            }
+            Phase::Idle => (idle, idle_since),
             // Whoever listens to a silent endpoint keeps the last two.
             Phase::Total | Phase::Frozen | Phase::Unresponsive => (total, self.begun),
         };
-        let (phase, limit, deadline) = if from + limit <= self.begun + total {
-            (phase, limit, from + limit)
+        if from + limit <= self.begun + total {
+            (from + limit, Fault::Timeout { phase, after: limit })
         } else {
-            (Phase::Total, total, self.begun + total)
-        };
-        timeout_at(deadline, future).await.map_err(|_| Fault::Timeout { phase, after: limit })
+            (self.begun + total, Fault::Timeout { phase: Phase::Total, after: total })
+        }
     }
 
     /// Sorts the failure of a request that got no reply.
@@ -124,9 +145,10 @@ pub(super) async fn exchange(
     request: reqwest::Request,
     mut reader: Reader,
     deadlines: Deadlines,
-    pulse: &Pulse,
+    voice: &Voice,
 ) -> Result<Exchange, Fault> {
-    let clock = Clock::start(deadlines);
+    let queue = matches!(reader, Reader::Ollama(_)).then_some(voice);
+    let clock = Clock { queue, ..Clock::start(deadlines) };
     let mut response = clock.send(http, request).await?;
     if !response.status().is_success() {
         return Err(refuse(&clock, response).await);
@@ -144,7 +166,7 @@ pub(super) async fn exchange(
             clock.chunk(phase, &mut response).await?
         };
         let Some(bytes) = chunk else { break };
-        pulse.speak();
+        voice.speak();
         first_byte.get_or_insert_with(|| clock.begun.elapsed());
         reader.push(&charset.decode(&bytes))?;
     }
@@ -154,7 +176,7 @@ pub(super) async fn exchange(
 
 /// Reads as much of a body as `max` allows.
 pub(super) async fn read(
-    clock: &Clock,
+    clock: &Clock<'_>,
     response: &mut Response,
     max: usize,
 ) -> Result<Vec<u8>, Fault> {
@@ -169,7 +191,7 @@ pub(super) async fn read(
 }
 
 /// Returns what a status other than success means. A body that can't be read leaves the status to speak.
-pub(super) async fn refuse(clock: &Clock, mut response: Response) -> Fault {
+pub(super) async fn refuse(clock: &Clock<'_>, mut response: Response) -> Fault {
     let body = read(clock, &mut response, REFUSAL_MAX).await.unwrap_or_default();
     let headers = response.headers();
     let after = header(headers, &RETRY_AFTER)

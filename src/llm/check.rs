@@ -158,7 +158,7 @@ impl Client {
         call::read(&clock, &mut response, BODY_MAX).await
     }
 
-    fn clock(&self) -> Clock {
+    fn clock(&self) -> Clock<'static> {
         Clock::start(Deadlines {
             connect: self.deadlines().connect,
             first_byte: PATIENCE,

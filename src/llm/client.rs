@@ -320,7 +320,7 @@ impl Client {
         post.headers_mut().insert(ACCEPT, HeaderValue::from_static(accept));
         *post.body_mut() = Some(body.into());
         let exchange =
-            call::exchange(door.http(), post, reader, *deadlines, permit.pulse()).await?;
+            call::exchange(door.http(), post, reader, *deadlines, permit.voice()).await?;
         let provider = who.desk.pool.provider;
         let asked = self.at(View { door: Arc::clone(door), provider, model: Arc::clone(model) });
         asked.examine(estimate, exchange.draft.usage).await?;

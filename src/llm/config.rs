@@ -28,16 +28,18 @@ pub struct Config {
     /// How long the first byte of an answer may take, from the end of the request on. Default `2m`, from
     /// 1 s to 1 h.
     ///
-    /// A model that is not resident is loaded first and a long prompt is read first, both in silence:
-    /// below that time every cold call fails.
+    /// A long prompt is read in silence: below that time every long call fails. At Ollama the time begins anew with
+    /// each byte that any call of the model gets there, since the server may answer in an order of its own, and while
+    /// it says that it loads the model.
     #[serde(with = "humantime_serde")]
     pub first_byte_timeout: Duration,
     /// How long every call of a model at an endpoint may be silent while the endpoint says that the model is
     /// loaded: then its runner is frozen. Default `20s`, from 1 s to 1 h; a second more for each 200 bytes of
     /// the longest prompt that is waited for.
     ///
-    /// Too short for a server that others keep busy, healthy calls are cut while they stand in its queue; too
-    /// long, and a frozen runner holds its calls up for as long.
+    /// Each time that a model is found frozen the limit doubles, up to `LLM_FIRST_BYTE_TIMEOUT`, until it gives a byte:
+    /// where others keep the server busy, a healthy call in its queue looks the same. Too short, such calls are cut
+    /// once or twice before that; too long, and a frozen runner holds its calls up for as long.
     #[serde(with = "humantime_serde")]
     pub resident_first_byte_timeout: Duration,
     /// How long a begun answer may fall silent. Default `60s`, from 1 s to 1 h. A frozen runner is found

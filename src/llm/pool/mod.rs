@@ -19,23 +19,23 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Notify;
-use tokio::time::{Instant, sleep, sleep_until, timeout_at};
+use tokio::time::{Instant, sleep, timeout_at};
 use tracing::{info, warn};
 
 use board::{Arrival, Board, Ending};
 use seat::{Grant, Seat, Word};
-use silence::{Bearing, Ear, FIRST_LOOK, LOOK, Silent};
+use silence::{Bearing, Ear, FIRST_LOOK, LOOK};
 
 pub(super) use board::Rules;
 pub(super) use breaker::{Blame, Limits};
 pub(super) use residency::{Running as Resident, ask as residents};
-pub(super) use silence::Pulse;
+pub(super) use silence::Voice;
 
 pub use breaker::BreakerState;
 
 use super::config::{Config, Provider};
 use super::door::Door;
-use super::error::Fault;
+use super::error::{Fault, Phase};
 use super::observe::{Observation, Observer};
 use super::queue::QueueTime;
 
@@ -62,6 +62,7 @@ pub(super) struct Permit<'a> {
     pool: &'a Pool,
     site: &'a Site,
     grant: Grant,
+    voice: Voice,
     queued: Duration,
     is_open: bool,
 }
@@ -96,14 +97,18 @@ impl Pool {
             rest_patience: config.start_timeout,
             breaker: limits,
         };
-        let (resident, is_one_of_several) = (config.resident_first_byte_timeout, doors.len() > 1);
+        let bearing = Bearing {
+            resident: config.resident_first_byte_timeout,
+            first_byte: config.first_byte_timeout,
+            is_one_of_several: doors.len() > 1,
+        };
         let board = Board::new(rules, doors.len(), Instant::now());
         let site = |door| Site { door: Arc::new(door), ear: Ear::default(), news: Notify::new() };
         Self {
             provider,
             doors: doors.into_iter().map(site).collect(),
             board: Mutex::new(board),
-            bearing: Bearing { resident, is_one_of_several },
+            bearing,
             patience: config.start_timeout,
             observer,
         }
@@ -149,8 +154,8 @@ impl Pool {
         };
         self.tell_changes();
         let Some(site) = self.doors.get(grant.place) else { return Err(Turned::Away) };
-        grant.pulse.begin(prompt);
-        Ok(Permit { pool: self, site, grant, queued, is_open: true })
+        let voice = Voice::begin(Arc::clone(&grant.pulse), prompt);
+        Ok(Permit { pool: self, site, grant, voice, queued, is_open: true })
     }
 
     /// Holds all calls back until `until`, or until it is opened.
@@ -281,19 +286,18 @@ impl<'a> Permit<'a> {
     }
 
     /// Returns what is told of every byte.
-    pub(super) fn pulse(&self) -> &Pulse {
-        &self.grant.pulse
+    pub(super) fn voice(&self) -> &Voice {
+        &self.voice
     }
 
     /// Watches over the silence before the first byte. Ends only when the call is to be cut, and says why.
     pub(super) async fn listen(&self, model: &str) -> Fault {
-        let begun = Instant::now();
         let (ear, bearing) = (&self.site.ear, self.pool.bearing);
         if self.pool.provider != Provider::Ollama {
             return std::future::pending().await;
         }
-        sleep_until(begun + FIRST_LOOK).await;
-        loop {
+        sleep(FIRST_LOOK).await;
+        while !self.voice.has_spoken() {
             let asked = Instant::now();
             if let Some(lease) = ear.lease(asked) {
                 match residency::ask(&self.site.door).await {
@@ -301,17 +305,29 @@ impl<'a> Permit<'a> {
                     Err(_) => lease.unanswered(asked),
                 }
             }
-            let silent = Silent { model, begun, pulse: self.pulse() };
-            if let Some(fault) = ear.verdict(silent, bearing, Instant::now()) {
+            let verdict = ear.verdict(self.voice.silent(model), bearing, Instant::now());
+            // The first byte may have come while the question was asked.
+            if let Some(fault) = verdict.filter(|_| !self.voice.has_spoken()) {
                 return fault;
             }
             sleep(LOOK).await;
+        }
+        std::future::pending().await
+    }
+
+    /// Sorts a fault. A server that answers others while a call waits for its first byte may do so in its order.
+    fn blame(&self, fault: &Fault) -> Blame {
+        match fault {
+            Fault::Timeout { phase: Phase::FirstByte, .. } if self.voice.is_answering() => {
+                Blame::Unknown
+            }
+            fault => Blame::of(fault),
         }
     }
 
     /// Gives the permit back, and returns whether another endpoint stands ready for the same model.
     pub(super) fn end(mut self, fault: Option<&Fault>, load: Option<Duration>) -> bool {
-        let (now, blame) = (Instant::now(), fault.map_or(Blame::Nobody, Blame::of));
+        let (now, blame) = (Instant::now(), fault.map_or(Blame::Nobody, |fault| self.blame(fault)));
         self.is_open = false;
         let is_ready = {
             let mut board = self.pool.board();
@@ -328,7 +344,6 @@ impl<'a> Permit<'a> {
 
 impl Drop for Permit<'_> {
     fn drop(&mut self) {
-        self.grant.pulse.end();
         if self.is_open {
             let ending = Ending { blame: Blame::Unknown, fault: None, load: None };
             self.pool.board().release(&self.grant, &ending, Instant::now());

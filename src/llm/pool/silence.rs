@@ -5,8 +5,8 @@
 //! are loaded. A model that stays loaded and gave no call a byte for too long is frozen: all its silent calls are cut,
 //! and that is what makes Ollama start the runner anew. A server that doesn't even answer this question is gone.
 
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -36,6 +36,10 @@ pub(in crate::llm) struct Pulse {
     /// The last byte, and when it was found frozen; in milliseconds since the epoch, 0 = never.
     spoke: AtomicU64,
     frozen: AtomicU64,
+    /// How often it was found frozen since its last byte.
+    verdicts: AtomicU32,
+    /// When the server last said something new of it: it loads, or answers somebody; as `spoke`.
+    stirred: AtomicU64,
     /// The longest prompt of the calls that are open, in bytes.
     prompt: AtomicUsize,
     calls: AtomicUsize,
@@ -57,7 +61,9 @@ struct Heard {
 /// How long silence may last.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::llm) struct Bearing {
+    /// Where the model is loaded; doubled by each verdict that no byte disproves, up to `first_byte`.
     pub(in crate::llm) resident: Duration,
+    pub(in crate::llm) first_byte: Duration,
     /// Whether calls can go elsewhere.
     pub(in crate::llm) is_one_of_several: bool,
 }
@@ -70,15 +76,23 @@ pub(in crate::llm) struct Silent<'a> {
     pub(in crate::llm) pulse: &'a Pulse,
 }
 
+/// What a call hears of its model, itself and by the others.
+#[derive(Debug)]
+pub(in crate::llm) struct Voice {
+    pulse: Arc<Pulse>,
+    begun: Instant,
+    has_spoken: AtomicBool,
+}
+
 /// The right to ask; only one call has it at a time.
 #[derive(Debug)]
 pub(in crate::llm) struct Lease<'a>(&'a Ear);
 
 impl Pulse {
     pub(in crate::llm) fn new(epoch: Instant) -> Self {
-        let zero = || AtomicU64::new(0);
-        let (spoke, frozen) = (zero(), zero());
-        Self { epoch, spoke, frozen, prompt: AtomicUsize::new(0), calls: AtomicUsize::new(0) }
+        let [spoke, frozen, stirred] = [const { AtomicU64::new(0) }; 3];
+        let [prompt, calls] = [const { AtomicUsize::new(0) }; 2];
+        Self { epoch, spoke, frozen, verdicts: AtomicU32::new(0), stirred, prompt, calls }
     }
 
     /// Takes note of a call that begins.
@@ -97,6 +111,20 @@ impl Pulse {
     /// Takes note of a byte.
     pub(in crate::llm) fn speak(&self) {
         self.spoke.store(self.stamp(Instant::now()), Ordering::Relaxed);
+        self.verdicts.store(0, Ordering::Relaxed);
+    }
+
+    /// Returns when any call of the model last got a byte.
+    fn spoke(&self) -> Option<Instant> {
+        self.time(self.spoke.load(Ordering::Relaxed))
+    }
+
+    /// Returns how long the loaded model may be silent after so many verdicts.
+    fn limit(&self, bearing: Bearing, verdicts: u32) -> Duration {
+        let prompt = self.prompt.load(Ordering::Relaxed) / PROMPT_PER_SECOND;
+        let doubled = bearing.resident.saturating_mul(2_u32.saturating_pow(verdicts));
+        doubled.min(bearing.first_byte.max(bearing.resident))
+            + Duration::from_secs(u64::try_from(prompt).unwrap_or_default())
     }
 
     fn stamp(&self, at: Instant) -> u64 {
@@ -109,6 +137,46 @@ impl Pulse {
     }
 }
 
+impl Voice {
+    /// Begins with a call for a prompt of so many bytes.
+    pub(in crate::llm) fn begin(pulse: Arc<Pulse>, prompt: usize) -> Self {
+        pulse.begin(prompt);
+        Self { pulse, begun: Instant::now(), has_spoken: AtomicBool::new(false) }
+    }
+
+    /// Takes note of a byte of this call.
+    pub(in crate::llm) fn speak(&self) {
+        self.pulse.speak();
+        self.has_spoken.store(true, Ordering::Relaxed);
+    }
+
+    /// Returns whether this call has got a byte: then its silence is its own, and no longer the queue's.
+    pub(in crate::llm) fn has_spoken(&self) -> bool {
+        self.has_spoken.load(Ordering::Relaxed)
+    }
+
+    /// Returns whether any call of the model has got a byte since this one began.
+    pub(in crate::llm) fn is_answering(&self) -> bool {
+        self.pulse.spoke().is_some_and(|spoke| spoke >= self.begun)
+    }
+
+    /// Returns when the model last moved: it gave any call a byte, or the server said something new of it.
+    pub(in crate::llm) fn last_sign(&self) -> Option<Instant> {
+        let stirred = self.pulse.time(self.pulse.stirred.load(Ordering::Relaxed));
+        self.pulse.spoke().max(stirred)
+    }
+
+    pub(super) fn silent<'a>(&'a self, model: &'a str) -> Silent<'a> {
+        Silent { model, begun: self.begun, pulse: &self.pulse }
+    }
+}
+
+impl Drop for Voice {
+    fn drop(&mut self) {
+        self.pulse.end();
+    }
+}
+
 impl Ear {
     /// Returns why a silent call is to be cut, if it is.
     pub(in crate::llm) fn verdict(
@@ -117,30 +185,30 @@ impl Ear {
         bearing: Bearing,
         now: Instant,
     ) -> Option<Fault> {
-        let heard = self.heard();
+        let (heard, pulse) = (self.heard(), call.pulse);
+        let spoke = pulse.spoke();
         let limit = if bearing.is_one_of_several { DEAF_FOR } else { bearing.resident };
-        let deaf = heard.unanswered.map(|since| since.max(call.begun));
+        // A server that is heard is not deaf, whatever it leaves unanswered.
+        let deaf = heard.unanswered.map(|since| since.max(call.begun).max(spoke.unwrap_or(since)));
         if deaf.is_some_and(|since| now.saturating_duration_since(since) >= limit) {
             return Some(Fault::Timeout { phase: Phase::Unresponsive, after: limit });
         }
-        let pulse = call.pulse;
-        let bytes = pulse.prompt.load(Ordering::Relaxed);
-        let limit = bearing.resident
-            + Duration::from_secs(u64::try_from(bytes / PROMPT_PER_SECOND).unwrap_or_default());
-        let cut = Fault::Timeout { phase: Phase::Frozen, after: limit };
-        let frozen = pulse.frozen.load(Ordering::Relaxed);
+        let cut = |after| Some(Fault::Timeout { phase: Phase::Frozen, after });
+        let verdicts = pulse.verdicts.load(Ordering::Relaxed);
         // Another call of the same model has found it frozen.
-        if frozen > pulse.stamp(call.begun) {
-            return Some(cut);
+        if pulse.frozen.load(Ordering::Relaxed) > pulse.stamp(call.begun) {
+            return cut(pulse.limit(bearing, verdicts.saturating_sub(1)));
         }
         let (_, listed) = heard.listed.iter().find(|(running, _)| running.is(call.model))?;
-        let spoke = pulse.time(pulse.spoke.load(Ordering::Relaxed));
+        pulse.stirred.fetch_max(pulse.stamp(*listed), Ordering::Relaxed);
+        let limit = pulse.limit(bearing, verdicts);
         let quiet = spoke.unwrap_or(call.begun).max(call.begun).max(*listed);
         if now.saturating_duration_since(quiet) < limit {
             return None;
         }
         pulse.frozen.store(pulse.stamp(now), Ordering::Relaxed);
-        Some(cut)
+        pulse.verdicts.store(verdicts.saturating_add(1), Ordering::Relaxed);
+        cut(limit)
     }
 
     /// Returns the right to ask, if it is time and nobody else does.

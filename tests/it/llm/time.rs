@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use serde_json::json;
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
@@ -31,6 +32,43 @@ async fn every_deadline_names_its_phase() {
     check(vec![trickle], |config| config.total_timeout = SOON, Phase::Total).await;
 
     check(slow(), |config| config.total_timeout = SOON, Phase::Total).await;
+}
+
+#[tokio::test]
+async fn a_first_byte_may_take_as_long_as_the_servers_queue_moves() {
+    let long = Reply::stream([[SAID; 8].concat().as_str(), SAID, SAID, SAID, SAID, DONE]);
+    let late = Reply::stream([SAID, DONE]).slowly(5 * SOON);
+    let (url, _server) = ModelServer::start(vec![long.slowly(SOON), late]).await;
+    let client = client(&Config { first_byte_timeout: 2 * SOON, ..ollama(&url) });
+
+    let (first, second) = tokio::join!(ask(&client, "hi"), ask(&client, "hi"));
+
+    assert_eq!((first.unwrap().text.len(), second.unwrap().text.as_str()), (13, "ab"));
+}
+
+#[tokio::test]
+async fn a_model_that_is_being_loaded_is_waited_for() {
+    let (url, server) =
+        ModelServer::start(vec![Reply::ollama("x").slowly(Duration::from_secs(9))]).await;
+    let listed = |n| {
+        let model = json!({ "name": "llama3.2:latest", "expires_at": format!("soon {n}") });
+        Reply::json(200, &json!({ "models": [model] }).to_string())
+    };
+    server.page("/api/ps", (0..9).map(listed));
+    let config = Config { first_byte_timeout: Duration::from_secs(6), ..ollama(&url) };
+
+    assert_eq!(ask(&client(&config), "hi").await.unwrap().text, "x");
+}
+
+#[tokio::test]
+async fn a_call_that_is_being_answered_is_not_judged_by_its_servers_silence() {
+    let mut reply = Reply::stream([SAID, DONE]);
+    reply.chunks[1].delay_ms = Some(5_000);
+    let (url, server) = ModelServer::start(vec![reply]).await;
+    server.page("/api/ps", [Reply::json(200, "{}").slowly(LATER)]);
+    let client = client(&ollama(&format!("{url},http://127.0.0.1:1")));
+
+    assert_eq!(ask(&client, "hi").await.unwrap().text, "ab");
 }
 
 #[tokio::test]

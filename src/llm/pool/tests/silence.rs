@@ -1,10 +1,14 @@
 //! What silence means.
 
 use super::super::residency::Running;
-use super::super::silence::{Lease, Silent};
+use super::super::silence::{Lease, Pulse, Silent};
 use super::*;
 
-const ALONE: Bearing = Bearing { resident: Duration::from_secs(20), is_one_of_several: false };
+const ALONE: Bearing = Bearing {
+    resident: Duration::from_secs(20),
+    first_byte: Duration::from_secs(60),
+    is_one_of_several: false,
+};
 const ONE_OF_SEVERAL: Bearing = Bearing { is_one_of_several: true, ..ALONE };
 
 fn listed(expires_at: &str) -> Vec<Running> {
@@ -125,4 +129,55 @@ async fn one_call_asks_at_a_time_and_not_too_often() {
     assert!(bench.ear.lease(Instant::now()).is_none());
     sleep(seconds(1)).await;
     drop(bench.ear.lease(Instant::now()).expect("the right to ask"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_verdict_in_a_row_doubles_the_limit_until_the_model_speaks() {
+    let mut bench = Bench::new();
+    let frozen_after = async |bench: &mut Bench, limit: u64| {
+        bench.begun = Instant::now();
+        answered(bench.ear.lease(Instant::now()), "soon");
+        sleep(seconds(limit - 1)).await;
+        assert_eq!(bench.verdict(ALONE), None, "{limit}");
+        sleep(seconds(1)).await;
+        assert_eq!(bench.verdict(ALONE), Some(Phase::Frozen), "{limit}");
+        sleep(seconds(5)).await;
+    };
+    for limit in [20, 40, 60, 60] {
+        frozen_after(&mut bench, limit).await;
+    }
+
+    bench.pulse.speak();
+
+    frozen_after(&mut bench, 20).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_is_heard_is_not_deaf() {
+    let bench = Bench::new();
+    bench.ear.lease(Instant::now()).unwrap().unanswered(Instant::now());
+    sleep(seconds(2)).await;
+    bench.pulse.speak();
+    sleep(seconds(2)).await;
+    assert_eq!(bench.verdict(ONE_OF_SEVERAL), None);
+    sleep(seconds(1)).await;
+    assert_eq!(bench.verdict(ONE_OF_SEVERAL), Some(Phase::Unresponsive));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_first_byte_that_does_not_come_while_others_are_answered_blames_nobody() {
+    let late = Fault::Timeout { phase: Phase::FirstByte, after: seconds(120) };
+    let pool = pool(1, 4, |_| ());
+    for _ in 0..10 {
+        let (waiting, answered) = (enter(&pool, "a").await, enter(&pool, "a").await);
+        answered.voice().speak();
+        waiting.end(Some(&late), None);
+    }
+    assert!(!pool.is_resting(0));
+
+    for _ in 0..3 {
+        sleep(seconds(1)).await;
+        enter(&pool, "a").await.end(Some(&late), None);
+    }
+    assert!(pool.is_resting(0));
 }
