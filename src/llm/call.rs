@@ -10,13 +10,14 @@ use std::pin::pin;
 use std::time::{Duration, SystemTime};
 
 use reqwest::header::{
-    CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, LOCATION, RETRY_AFTER,
+    CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, LOCATION, RETRY_AFTER,
+    TRANSFER_ENCODING,
 };
 use reqwest::{Response, Url};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::config::Config;
-use super::error::{Fault, Phase};
+use super::error::{Cut, Fault, Phase};
 use super::pool::Voice;
 use super::reader::{Charset, Draft, Reader};
 use super::refusal::{self, Refusal};
@@ -171,7 +172,19 @@ pub(super) async fn exchange(
         reader.push(&charset.decode(&bytes))?;
     }
     let total = clock.begun.elapsed();
-    Ok(Exchange { draft: reader.finish()?, first_byte: first_byte.unwrap_or(total), total })
+    let draft = reader.finish().map_err(|fault| match fault {
+        // A body that is as long as its connection lasts has no good order to end in.
+        Fault::Truncated { reason, .. } if !is_framed(response.headers()) => {
+            Fault::Truncated { reason, cut: Cut::Broken }
+        }
+        fault => fault,
+    })?;
+    Ok(Exchange { draft, first_byte: first_byte.unwrap_or(total), total })
+}
+
+/// Returns whether HTTP itself tells where the body ends.
+fn is_framed(headers: &HeaderMap) -> bool {
+    headers.contains_key(CONTENT_LENGTH) || headers.contains_key(TRANSFER_ENCODING)
 }
 
 /// Reads as much of a body as `max` allows.
@@ -239,7 +252,7 @@ fn unread(error: &reqwest::Error) -> Fault {
     if kinds.any(|kind| senseless.contains(&kind)) {
         Fault::BadOutput { reason }
     } else {
-        Fault::Truncated { reason }
+        Fault::Truncated { reason, cut: Cut::Broken }
     }
 }
 

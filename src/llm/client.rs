@@ -319,8 +319,8 @@ impl Client {
         post.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         post.headers_mut().insert(ACCEPT, HeaderValue::from_static(accept));
         *post.body_mut() = Some(body.into());
-        let exchange =
-            call::exchange(door.http(), post, reader, *deadlines, permit.voice()).await?;
+        let exchanged = call::exchange(door.http(), post, reader, *deadlines, permit.voice()).await;
+        let exchange = exchanged.map_err(|fault| terms.judge(fault))?;
         let provider = who.desk.pool.provider;
         let asked = self.at(View { door: Arc::clone(door), provider, model: Arc::clone(model) });
         asked.examine(estimate, exchange.draft.usage).await?;

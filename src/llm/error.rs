@@ -121,6 +121,8 @@ pub enum Fault {
     Truncated {
         /// What is missing.
         reason: String,
+        /// Who ended it.
+        cut: Cut,
     },
     /// The reply does not follow the API.
     #[error("reply not understood: {reason}")]
@@ -142,6 +144,17 @@ pub enum Fault {
         /// The limit that it passes.
         limit: usize,
     },
+}
+
+/// How an answer was cut.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cut {
+    /// The connection ended in the middle of it.
+    Broken,
+    /// The server ended it in good order, as Ollama does when a model repeats itself.
+    Ended,
+    /// As before, and the model would say the same again: it was asked at temperature 0.
+    EndedForGood,
 }
 
 /// The part of a call that a deadline covers.
@@ -230,14 +243,14 @@ impl Fault {
     ///
     /// A reply that is not understood is tried again, since it is most often a gateway's page while the server
     /// behind it restarts. One that is too large is not: it was paid for, and the next would be as large. Nor is one
-    /// that missed its form twice.
+    /// that missed its form twice, or that the server ended early and the model would begin alike.
     #[must_use]
     pub fn disposition(&self) -> Disposition {
         match self {
             Self::Unreachable { .. }
             | Self::Reset { .. }
             | Self::Timeout { .. }
-            | Self::Truncated { .. }
+            | Self::Truncated { cut: Cut::Broken | Cut::Ended, .. }
             | Self::BadOutput { .. } => Disposition::Retry { after: None },
             Self::RateLimited { after, .. }
             | Self::Overloaded { after, .. }
@@ -248,6 +261,7 @@ impl Fault {
             | Self::InvalidRequest { .. }
             | Self::Unauthorized { .. }
             | Self::ContextOverflow { .. }
+            | Self::Truncated { cut: Cut::EndedForGood, .. }
             | Self::SchemaMismatch { .. }
             | Self::TooLarge { .. } => Disposition::Reject,
         }
@@ -271,7 +285,7 @@ impl Fault {
         let text = match &mut self {
             Self::Unreachable { reason }
             | Self::Reset { reason }
-            | Self::Truncated { reason }
+            | Self::Truncated { reason, .. }
             | Self::BadOutput { reason } => reason,
             Self::SchemaMismatch { mistakes } => mistakes,
             Self::ModelMissing { message }

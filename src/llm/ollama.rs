@@ -7,7 +7,7 @@ use serde::de::{IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
-use super::error::Fault;
+use super::error::{Cut, Fault};
 use super::json;
 use super::lines::Lines;
 use super::model::{DoneReason, ServerTimings, Usage};
@@ -58,16 +58,16 @@ impl Reader {
         match self.state.take(&rest) {
             Ok(()) => {}
             Err(Unread::Json(error)) if json::is_cut(&rest, &error) => {
-                return Err(truncated("the stream ends in the middle of a line"));
+                return Err(truncated("the stream ends in the middle of a line", Cut::Broken));
             }
             Err(unread) => return Err(unread.into_fault()),
         }
         let State { draft, answered, done, overflowed, .. } = self.state;
         if !answered {
-            return Err(truncated("the body is empty"));
+            return Err(truncated("the body is empty", Cut::Broken));
         }
         if !done {
-            return Err(truncated("the stream ends without `done`"));
+            return Err(truncated("the stream ends without `done`", Cut::Ended));
         }
         if overflowed && draft.text.is_empty() {
             let message = "the model had no room left to answer".to_owned();
@@ -154,8 +154,8 @@ impl Unread {
     }
 }
 
-fn truncated(reason: &str) -> Fault {
-    Fault::Truncated { reason: reason.to_owned() }
+fn truncated(reason: &str, cut: Cut) -> Fault {
+    Fault::Truncated { reason: reason.to_owned(), cut }
 }
 
 /// The fields of a line that are looked at, each as it stands: a server that gets one wrong that doesn't matter is

@@ -5,6 +5,7 @@
 
 use serde::{Serialize, Serializer};
 
+use super::error::{Cut, Fault};
 use super::estimate::Estimate;
 use super::keep_alive::KeepAlive;
 use super::model::{Input, Request};
@@ -32,6 +33,18 @@ pub(super) struct Terms {
     pub(super) temperature: f64,
     pub(super) num_ctx: Option<u64>,
     pub(super) keep_alive: Option<KeepAlive>,
+}
+
+impl Terms {
+    /// Returns a fault as it stands for a model that is asked by these terms: at temperature 0 it says what it said.
+    pub(super) fn judge(&self, fault: Fault) -> Fault {
+        match fault {
+            Fault::Truncated { reason, cut: Cut::Ended } if self.temperature <= 0.0 => {
+                Fault::Truncated { reason, cut: Cut::EndedForGood }
+            }
+            fault => fault,
+        }
+    }
 }
 
 /// Returns where a question goes.

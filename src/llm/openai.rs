@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::error::Fault;
+use super::error::{Cut, Fault};
 use super::json;
 use super::lines::Lines;
 use super::model::{DoneReason, Request, Usage};
@@ -153,7 +153,7 @@ impl Reader {
             Form::Events => {
                 let rest = self.lines.finish();
                 if END.starts_with(&rest) && !rest.is_empty() && rest.len() < END.len() {
-                    return Err(truncated("the stream ends in the middle of a line"));
+                    return Err(truncated("the stream ends in the middle of a line", Cut::Broken));
                 }
                 self.state.line(&rest).and_then(|()| self.state.dispatch(Ended::Body))?;
             }
@@ -161,10 +161,13 @@ impl Reader {
         }
         let State { draft, answered, done, .. } = self.state;
         if !answered {
-            return Err(truncated("the body is empty"));
+            return Err(truncated("the body is empty", Cut::Broken));
         }
         if !done {
-            return Err(truncated("the stream ends without `finish_reason` or `[DONE]`"));
+            return Err(truncated(
+                "the stream ends without `finish_reason` or `[DONE]`",
+                Cut::Ended,
+            ));
         }
         Ok(draft)
     }
@@ -225,7 +228,7 @@ impl State {
         let mut store = String::new();
         let chunk: Chunk<'_> = json::parse(data, &mut store).map_err(|error| match ended {
             Ended::Body if json::is_cut(data, &error) => {
-                truncated("the stream ends in the middle of an event")
+                truncated("the stream ends in the middle of an event", Cut::Broken)
             }
             Ended::Body | Ended::Blank => not_understood(&error),
         })?;
@@ -267,8 +270,8 @@ impl State {
     }
 }
 
-fn truncated(reason: &str) -> Fault {
-    Fault::Truncated { reason: reason.to_owned() }
+fn truncated(reason: &str, cut: Cut) -> Fault {
+    Fault::Truncated { reason: reason.to_owned(), cut }
 }
 
 fn not_understood(error: &serde_json::Error) -> Fault {

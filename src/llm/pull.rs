@@ -21,7 +21,7 @@ use super::call::{self, Clock, Deadlines};
 use super::check::Presence;
 use super::client::Client;
 use super::config::{Provider, Pull};
-use super::error::{Error, Fault, Phase};
+use super::error::{Cut, Error, Fault, Phase};
 use super::lines::Lines;
 use super::queue::QueueTime;
 use super::{json, ollama_request, refusal};
@@ -330,7 +330,8 @@ impl Progress {
         if self.done {
             return Ok(());
         }
-        Err(Fault::Truncated { reason: "the report of a fetch ends without `success`".to_owned() })
+        let reason = "the report of a fetch ends without `success`".to_owned();
+        Err(Fault::Truncated { reason, cut: Cut::Broken })
     }
 
     pub(super) fn tell(&self, model: &str) -> String {

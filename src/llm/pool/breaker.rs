@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::llm::error::{Fault, Phase};
+use crate::llm::error::{Cut, Fault, Phase};
 
 /// How long an endpoint that could not be reached is left to the probe, which asks more often than that.
 const UNREACHED: Duration = Duration::from_secs(5);
@@ -26,7 +26,7 @@ pub(in crate::llm) struct Limits {
 pub(in crate::llm) enum Blame {
     /// It works: it answered, if only to say that the request is wrong.
     Nobody,
-    /// Nothing: the call was dropped, or took all the time that it had.
+    /// Nothing: the call was dropped, took all the time that it had, or the model did not come to an end.
     Unknown,
     /// It has more to do than it can, or than this caller may ask. Nothing was done.
     Load,
@@ -102,8 +102,9 @@ impl Blame {
             },
             Fault::Reset { .. }
             | Fault::ServerError { .. }
-            | Fault::Truncated { .. }
+            | Fault::Truncated { cut: Cut::Broken, .. }
             | Fault::BadOutput { .. } => Self::Endpoint,
+            Fault::Truncated { cut: Cut::Ended | Cut::EndedForGood, .. } => Self::Unknown,
             Fault::RateLimited { .. } | Fault::Overloaded { .. } => Self::Load,
             Fault::ModelMissing { .. }
             | Fault::WrongUrl { .. }

@@ -7,7 +7,7 @@ use secrecy::SecretString;
 use crate::llm::base_url::BaseUrl;
 use crate::llm::config::Ollama;
 use crate::llm::endpoint::Endpoint;
-use crate::llm::error::{CLASSES, Fault, Phase};
+use crate::llm::error::{CLASSES, Cut, Fault, Phase};
 use crate::llm::refusal::{Refusal, retry_after};
 use crate::retry::Disposition;
 
@@ -37,7 +37,7 @@ fn faults() -> Vec<Fault> {
         Fault::Overloaded { after, message: text() },
         Fault::ServerError { status: 502, after, message: text() },
         Fault::ContextOverflow { message: text() },
-        Fault::Truncated { reason: text() },
+        Fault::Truncated { reason: text(), cut: Cut::Broken },
         Fault::BadOutput { reason: text() },
         Fault::SchemaMismatch { mistakes: text() },
         Fault::TooLarge { what: "line", limit: 9 },
@@ -189,7 +189,7 @@ fn a_long_story_is_cut_after_its_secrets_are_out() {
     let endpoint = Endpoint::new(&base("http://ollama:11434"), Some(&key)).unwrap();
     let reason = format!("{}hunter2 and so on", "x".repeat(296));
 
-    let error = endpoint.fail(Fault::Truncated { reason }).to_string();
+    let error = endpoint.fail(Fault::Truncated { reason, cut: Cut::Broken }).to_string();
 
     assert!(error.ends_with("x[red ..."), "{error}");
 }

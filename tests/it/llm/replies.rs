@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use tokio::net::TcpListener;
-use weir::llm::{Config, Fault};
+use weir::llm::{Config, Cut, Fault};
 use weir::retry::Disposition;
 
 use crate::support::model_server::{Abort, Chunk, Framing, ModelServer, Reply};
@@ -32,6 +32,25 @@ async fn every_fault_of_a_body_has_its_class() {
     fails(Reply::stream([SAID]), "llm.truncated").await;
     fails(Reply::stream([SAID]).with_framing(Framing::Close), "llm.truncated").await;
     fails(Reply::stream([SAID, error]), "llm.server_error").await;
+}
+
+#[tokio::test]
+async fn who_ended_an_answer_too_early_is_told() {
+    let check = async |reply: Reply, temperature, cut, disposition| {
+        let shown = format!("{reply:?}");
+        let error = error(vec![reply], |config| config.ollama.temperature = temperature).await;
+        assert!(matches!(&error.fault, Fault::Truncated { cut: is, .. } if *is == cut), "{shown}");
+        assert_eq!(error.disposition(), disposition, "{shown}");
+    };
+    let again = Disposition::Retry { after: None };
+    let said = || Reply::stream([SAID]);
+    check(said(), 0.7, Cut::Ended, again).await;
+    check(said().with_framing(Framing::Length), 0.7, Cut::Ended, again).await;
+    check(said(), 0.0, Cut::EndedForGood, Disposition::Reject).await;
+    check(said().with_framing(Framing::Close), 0.0, Cut::Broken, again).await;
+    check(said().with_abort(Abort::MidChunk), 0.0, Cut::Broken, again).await;
+    check(said().with_abort(Abort::Unterminated), 0.0, Cut::Broken, again).await;
+    check(Reply::stream([SAID, "{\"resp"]), 0.0, Cut::Broken, again).await;
 }
 
 #[tokio::test]

@@ -2,6 +2,7 @@
 
 use super::super::breaker::{Breaker, Pass};
 use super::*;
+use crate::llm::error::Cut;
 
 const LIMITS: Limits = Limits { faults: 3, rest: seconds_of(1), rest_max: seconds_of(4) };
 
@@ -107,7 +108,9 @@ fn blame_follows_from_the_fault() {
     check(timeout(Phase::Unresponsive), Blame::Deaf);
     check(broken(), Blame::Endpoint);
     check(Fault::Reset { reason: text() }, Blame::Endpoint);
-    check(Fault::Truncated { reason: text() }, Blame::Endpoint);
+    check(Fault::Truncated { reason: text(), cut: Cut::Broken }, Blame::Endpoint);
+    check(Fault::Truncated { reason: text(), cut: Cut::Ended }, Blame::Unknown);
+    check(Fault::Truncated { reason: text(), cut: Cut::EndedForGood }, Blame::Unknown);
     check(Fault::InvalidRequest { status: 400, message: text() }, Blame::Nobody);
     check(Fault::ContextOverflow { message: text() }, Blame::Nobody);
     check(Fault::ModelMissing { message: text() }, Blame::Unfit);
