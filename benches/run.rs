@@ -65,6 +65,7 @@ fn run_one(c: &mut Criterion) {
         },
         number: 1,
         last: false,
+        may_move: true,
         effects: Effects::default(),
     };
     c.bench_function("decode, run and print", |b| {

@@ -31,6 +31,8 @@ pub struct Ledger(Option<Arc<Mutex<Used>>>);
 /// Calls, and what they took.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 struct Used {
+    /// Whether what the journal tells is in it.
+    entered: bool,
     calls: u64,
     tokens: u64,
     time: Duration,
@@ -117,10 +119,13 @@ impl Budget {
 }
 
 impl Ledger {
-    /// Enters what is known of a run before its first attempt in this life: its journaled effects.
+    /// Enters what is known of a run before its first attempt in this life: its journaled effects. Only the first
+    /// time counts: what comes later is counted as it happens.
     pub(super) fn enter(&self, effects: &Effects) {
         self.change(|used| {
-            *used = Used::default();
+            if std::mem::replace(&mut used.entered, true) {
+                return;
+            }
             for effect in effects.iter() {
                 used.calls = used.calls.saturating_add(1);
                 used.tokens = used.tokens.saturating_add(tokens(effect.usage));

@@ -36,7 +36,8 @@ fn first(bench: &Bench) -> Attempt {
 
 fn again(attempt: &Attempt) -> Attempt {
     let (job, effects) = (attempt.job.clone(), attempt.effects.clone());
-    Attempt { position: POSITION, job, number: attempt.number + 1, last: false, effects }
+    let number = attempt.number + 1;
+    Attempt { position: POSITION, job, number, last: false, may_move: false, effects }
 }
 
 fn error(outcome: &Outcome) -> String {
@@ -120,6 +121,22 @@ async fn calls_without_an_answer_count_over_all_attempts() {
 
     assert_eq!(error(&outcome), "WORKFLOW_BUDGET_CALLS=2 is used up: 2 calls");
     assert_eq!(bench.asked.load(Ordering::Relaxed), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_move_begins_no_new_account() {
+    let bench = crew_bench(Behaviour::Moves, Config { budget_calls: 2, ..config() });
+    let first = Attempt { may_move: true, ..first(&bench) };
+    let moved = |attempt: &Attempt| Attempt { number: 1, may_move: true, ..again(attempt) };
+    let (second, third) = (moved(&first), moved(&first));
+
+    for attempt in [first, second] {
+        let ended = bench.runner.attempt(attempt).await;
+        assert!(matches!(ended, Finished::Retry { pause: Pause::None, .. }));
+    }
+    let outcome = done(bench.runner.attempt(third).await);
+
+    assert_eq!(error(&outcome), "WORKFLOW_BUDGET_CALLS=2 is used up: 2 calls");
 }
 
 #[tokio::test(start_paused = true)]

@@ -36,7 +36,7 @@ pub struct Job {
 }
 
 /// One attempt.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Attempt {
     /// Where the event lies.
     pub position: Position,
@@ -44,8 +44,10 @@ pub struct Attempt {
     pub job: Job,
     /// The number of this attempt, from 1.
     pub number: u32,
-    /// Whether a failure is final.
+    /// Whether a failure is final, unless the attempt may move.
     pub last: bool,
+    /// Whether it may be repeated at once, and without being counted, where another endpoint stands ready.
+    pub may_move: bool,
     /// What earlier attempts have already done.
     pub effects: Effects,
 }
@@ -122,12 +124,10 @@ impl Runner {
     /// Dropping the future stops all of it, the call to the model included.
     pub async fn attempt(&self, attempt: Attempt) -> Finished {
         let begun = Instant::now();
-        if attempt.number == 1 {
-            attempt.job.ledger.enter(&attempt.effects);
-        }
+        attempt.job.ledger.enter(&attempt.effects);
         let mut ended = self.run(&attempt, None).await;
         if let Err(failure) = &ended
-            && let Some(stand_in) = self.stand_in(&failure.error, attempt.last)
+            && let Some(stand_in) = self.stand_in(&failure.error, &attempt)
         {
             ended = self.run(&attempt, Some(stand_in)).await;
         }
@@ -148,7 +148,7 @@ impl Runner {
                 info!(class = verdict.class, error = %failure.error, "attempt failed; it will be repeated");
                 Finished::Retry { class: verdict.class, pause: Pause::BackOff { after } }
             }
-            Disposition::Elsewhere if !attempt.last => {
+            Disposition::Elsewhere if attempt.may_move || !attempt.last => {
                 info!(class = verdict.class, error = %failure.error, "attempt failed; it moves elsewhere");
                 Finished::Retry { class: verdict.class, pause: Pause::None }
             }
@@ -208,8 +208,12 @@ impl Runner {
 
     /// Returns the update that stands in for the model's answer, when the model is what failed, for good, and the run
     /// is to go on all the same.
-    fn stand_in(&self, error: &Error, last: bool) -> Option<AgentUpdate> {
-        let for_good = last || !error.verdict().disposition.is_retry();
+    fn stand_in(&self, error: &Error, attempt: &Attempt) -> Option<AgentUpdate> {
+        let for_good = match error.verdict().disposition {
+            Disposition::Retry { .. } => attempt.last,
+            Disposition::Elsewhere => attempt.last && !attempt.may_move,
+            Disposition::Reject | Disposition::Stop => true,
+        };
         if self.config.on_error != OnError::Degrade || !for_good {
             return None;
         }

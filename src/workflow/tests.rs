@@ -32,6 +32,8 @@ const LIMITS: Limits =
 enum Behaviour {
     Answers,
     Fails,
+    /// Fails where another endpoint stands ready.
+    Moves,
     Refuses,
     Panics,
     Hangs,
@@ -50,12 +52,14 @@ impl ChatModel for Model {
     fn ask<'a>(&'a self, request: llm::Request<'a>) -> BoxFuture<'a, Result<Answer, llm::Error>> {
         self.asked.fetch_add(1, Ordering::Relaxed);
         async move {
-            let fail = |fault| {
-                Err(llm::Error { endpoint: "http://model".into(), fault, elsewhere: false })
-            };
+            let elsewhere = matches!(self.behaviour, Behaviour::Moves);
+            let fail =
+                |fault| Err(llm::Error { endpoint: "http://model".into(), fault, elsewhere });
             match self.behaviour {
                 Behaviour::Answers => {}
-                Behaviour::Fails => return fail(Fault::Unreachable { reason: "refused".into() }),
+                Behaviour::Fails | Behaviour::Moves => {
+                    return fail(Fault::Unreachable { reason: "refused".into() });
+                }
                 Behaviour::Refuses => {
                     return fail(Fault::ContextOverflow { message: "too long".into() });
                 }
@@ -138,6 +142,7 @@ fn attempt(task: &str, last: bool) -> Attempt {
         job,
         number: if last { 4 } else { 1 },
         last,
+        may_move: false,
         effects: Effects::default(),
     }
 }
@@ -187,6 +192,21 @@ async fn an_error_that_may_pass_asks_for_another_attempt_and_the_last_one_ends_a
     );
     assert_eq!(letter["error"]["type"], "llm.unreachable");
     assert_eq!(letter["retry_count"], 3);
+}
+
+#[tokio::test]
+async fn an_attempt_moves_though_it_is_the_last_and_nothing_stands_in_for_it_before() {
+    for on_error in [OnError::Fail, OnError::Degrade] {
+        let bench = bench(Behaviour::Moves, Config { on_error, ..config() }, LIMITS);
+        let only = attempt("analyze it", true);
+
+        let moves = bench.runner.attempt(Attempt { may_move: true, ..only.clone() }).await;
+        let ends = done(bench.runner.attempt(only).await);
+
+        assert!(matches!(moves, Finished::Retry { pause: Pause::None, .. }));
+        let expected = if on_error == OnError::Fail { "error" } else { "success" };
+        assert_eq!(ends.status, Some(expected));
+    }
 }
 
 #[tokio::test]

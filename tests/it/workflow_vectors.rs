@@ -419,6 +419,7 @@ async fn run_event(row: &Value, replies: Vec<Reply>) -> Option<Outcome> {
             job: job.clone(),
             number,
             last: number >= 4,
+            may_move: false,
             effects: Default::default(),
         };
         if let Finished::Done(outcome) = runner.attempt(attempt).await {

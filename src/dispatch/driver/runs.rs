@@ -22,8 +22,8 @@ impl<P: Publisher> Driver<P> {
     /// Takes a run as far as it comes without waiting. Many end there, at a tenth of what a task costs; the others
     /// go on as one.
     pub(super) fn start(&mut self, start: Start<Job>, now: Instant) {
-        let Start { position, job, attempt: number, last, effects } = start;
-        let attempt = Attempt { position, job: job.clone(), number, last, effects };
+        let Start { position, job, attempt: number, last, may_move, effects } = start;
+        let attempt = Attempt { position, job: job.clone(), number, last, may_move, effects };
         let runner = Arc::clone(&self.parts.runner);
         let mut run = Box::pin(async move { runner.attempt(attempt).await });
         // The graph's limits bound how far it comes; the task's own budget would make it a task all the same.

@@ -80,8 +80,10 @@ pub struct Start<J> {
     pub job: J,
     /// The number of this attempt, from 1.
     pub attempt: u32,
-    /// Whether a failure of this attempt is final.
+    /// Whether a failure of this attempt is final, unless it may move.
     pub last: bool,
+    /// Whether it may still move: be repeated at once, without being counted.
+    pub may_move: bool,
     /// What earlier attempts, and earlier lives of this process, have already done.
     pub effects: Effects,
 }

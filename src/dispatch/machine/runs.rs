@@ -207,7 +207,7 @@ impl<J: Clone> Machine<J> {
             if self.is_leaving(position.partition) {
                 continue;
             }
-            let last = self.settings.retry.attempts_max;
+            let attempts_max = self.settings.retry.attempts_max;
             let Some(partition) = self.current(position) else { continue };
             let Some(event) = partition.events.get_mut(&position.offset) else { continue };
             let Some(job) = event.job.clone() else { continue };
@@ -217,9 +217,10 @@ impl<J: Clone> Machine<J> {
             event.stage = Stage::Running;
             partition.running += 1;
             let (attempt, effects) = (event.attempt, event.effects.clone());
+            let (last, may_move) = (attempt >= attempts_max, event.moves < attempts_max);
             self.running += 1;
-            let last = attempt >= last;
-            return Some(Action::Start(Start { position, job, attempt, last, effects }));
+            let start = Start { position, job, attempt, last, may_move, effects };
+            return Some(Action::Start(start));
         }
         None
     }

@@ -17,6 +17,7 @@ struct Bench {
     started: Vec<i64>,
     /// The number of the last attempt, and whether its failure is final.
     attempt: (u32, bool),
+    may_move: bool,
     cancelled: Vec<i64>,
     /// What was too late, and how often it had been attempted.
     shed: Vec<(i64, u32)>,
@@ -30,12 +31,16 @@ struct Bench {
 }
 
 fn bench(in_flight_max: usize, ordering: Ordering) -> Bench {
+    bench_of_attempts(3, in_flight_max, ordering)
+}
+
+fn bench_of_attempts(attempts_max: u32, in_flight_max: usize, ordering: Ordering) -> Bench {
     let settings = Settings {
         group: "group".into(),
         topic: "events".into(),
         in_flight_max,
         ordering,
-        retry: RetryPolicy { attempts_max: 3, base: SECOND, max: 10 * SECOND },
+        retry: RetryPolicy { attempts_max, base: SECOND, max: 10 * SECOND },
         size: Size { records_max: 100, bytes_max: 1 << 20 },
     };
     let mut machine = Machine::new(settings, 7);
@@ -47,6 +52,7 @@ fn bench(in_flight_max: usize, ordering: Ordering) -> Bench {
         now: Instant::now(),
         started: Vec::new(),
         attempt: (0, false),
+        may_move: false,
         cancelled: Vec::new(),
         shed: Vec::new(),
         released: 0,
@@ -157,6 +163,7 @@ impl Bench {
             match action {
                 Action::Start(start) => {
                     self.attempt = (start.attempt, start.last);
+                    self.may_move = start.may_move;
                     self.started.push(start.job);
                 }
                 Action::Shed { position, job, attempts } => {
@@ -232,6 +239,19 @@ fn an_attempt_that_moves_elsewhere_waits_for_nothing_and_counts_as_none() {
 
     assert_eq!(attempts, [(1, false), (1, false), (1, false), (1, false), (2, false)]);
     assert_eq!(bench.attempt, (3, true));
+    assert!(!bench.may_move);
+}
+
+#[test]
+fn the_only_attempt_may_move_once() {
+    let mut bench = bench_of_attempts(1, 1, Ordering::Unordered);
+    bench.send(0, 0, "a");
+    assert_eq!((bench.attempt, bench.may_move), ((1, true), true));
+
+    bench.machine.ended(at(0, 0), Ended::Retry { pause: Pause::None }, || 0.5, bench.now);
+    bench.turn();
+
+    assert_eq!((bench.attempt, bench.may_move), ((1, true), false));
 }
 
 #[test]
