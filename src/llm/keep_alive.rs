@@ -33,7 +33,9 @@ impl Serialize for KeepAlive {
         S: Serializer,
     {
         match self {
-            Self::For(time) => serializer.serialize_u64(time.as_secs()),
+            Self::For(time) if time.subsec_nanos() == 0 => serializer.serialize_u64(time.as_secs()),
+            // Cut to whole seconds, half a second would unload the model at once.
+            Self::For(time) => serializer.serialize_f64(time.as_secs_f64()),
             Self::Forever => serializer.serialize_i64(-1),
         }
     }

@@ -27,6 +27,18 @@ fn read(guard: &Guard, least: u64, count: u64) -> Reading {
 }
 
 #[test]
+fn a_time_to_stay_loaded_keeps_its_fraction() {
+    let check = |text: &str, expected: Value| {
+        let keep_alive: KeepAlive = serde_json::from_value(text.into()).unwrap();
+        assert_eq!(serde_json::to_value(keep_alive).unwrap(), expected, "{text}");
+    };
+    check("500ms", 0.5.into());
+    check("5m", 300.into());
+    check("0s", 0.into());
+    check("-1", (-1).into());
+}
+
+#[test]
 fn a_text_is_at_least_its_words_and_at_most_its_bytes() {
     let check = |text: &str, least, most| {
         assert_eq!(Estimate::of_text(text), Estimate { least, most }, "{text:?}");
