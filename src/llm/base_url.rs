@@ -18,8 +18,8 @@ pub struct BaseUrl {
 /// Credentials that stood in a URL: for basic authentication, or, without a user, a bearer token.
 #[derive(Debug, Clone)]
 pub struct Login {
-    /// The user name; empty where the password is a bearer token.
-    pub user: String,
+    /// The user name; empty where the password is a bearer token. Without a password it may be a token itself.
+    pub user: SecretString,
     /// The password or the token; may be empty.
     pub password: SecretString,
 }
@@ -107,7 +107,7 @@ impl Login {
             percent_decoded(text)
                 .ok_or_else(|| "has credentials that are not percent-encoded UTF-8".to_owned())
         };
-        let user = decode(url.username())?;
+        let user = SecretString::from(decode(url.username())?);
         let password = SecretString::from(decode(url.password().unwrap_or_default())?);
         // Both refuse only a URL without a host, and this one has one.
         let cleared = url.set_username("").and_then(|()| url.set_password(None));

@@ -42,15 +42,17 @@ impl Endpoint {
         })?;
         let (credentials, secrets) = match (base.login(), key) {
             // Basic authentication without a user is of no use to anybody, so that form is free for a token.
-            (Some(login), _) if login.user.is_empty() => {
+            (Some(login), _) if login.user.expose_secret().is_empty() => {
                 let header = format!("Bearer {}", login.password.expose_secret());
                 (Some(header), vec![login.password.clone()])
             }
             (Some(login), _) => {
-                let pair = format!("{}:{}", login.user, login.password.expose_secret());
-                let encoded = BASE64_STANDARD.encode(pair);
+                let (user, password) = (login.user.expose_secret(), login.password.expose_secret());
+                let encoded = BASE64_STANDARD.encode(format!("{user}:{password}"));
                 let header = format!("Basic {encoded}");
-                (Some(header), vec![login.password.clone(), encoded.into()])
+                // Some gateways take a token as the user, without a password.
+                let secret = if password.is_empty() { &login.user } else { &login.password };
+                (Some(header), vec![secret.clone(), encoded.into()])
             }
             (None, Some(key)) => {
                 (Some(format!("Bearer {}", key.expose_secret())), vec![key.clone()])

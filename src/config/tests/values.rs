@@ -175,7 +175,7 @@ fn credentials_in_a_url_become_a_login() {
     let check = |text: &str, expected: Option<(&str, &str)>| {
         let config = loaded(&[("OLLAMA_BASE_URL", text)]);
         let login = config.llm.ollama.base_url.first().login();
-        let login = login.map(|login| (login.user.as_str(), login.password.expose_secret()));
+        let login = login.map(|login| (login.user.expose_secret(), login.password.expose_secret()));
         assert_eq!(login, expected, "{text:?}");
     };
     check("http://host", None);

@@ -206,6 +206,17 @@ fn credentials_of_the_url_are_sent_and_not_shown() {
 }
 
 #[test]
+fn a_user_without_a_password_is_a_secret() {
+    let url = base("https://hunter2@ollama");
+    let endpoint = Endpoint::new(&url, None).unwrap();
+    for fault in faults() {
+        let error = endpoint.fail(fault);
+
+        assert!(!format!("{error} {error:?} {url:?}").contains("hunter2"), "{error}");
+    }
+}
+
+#[test]
 fn a_key_that_is_no_header_is_refused_without_being_shown() {
     let key = SecretString::from("hunter2\n");
 
