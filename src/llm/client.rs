@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use reqwest::Method;
@@ -181,12 +182,14 @@ impl Client {
     async fn call(&self, request: Request<'_>) -> Result<Answer, Error> {
         let shared = &self.shared;
         let wanted = request.model.map_or_else(|| Arc::clone(&shared.main.model), Arc::from);
-        let mut queued = shared.delivery.wait(request.queue).await;
+        let (estimate, mut queued) = (Estimate::of(&request), Duration::ZERO);
         let mut moves: usize = 2 + self.desks().map(|desk| desk.pool.doors().len()).sum::<usize>();
         let mut refused = None;
         loop {
+            queued += shared.delivery.wait(request.queue).await;
             let (who, stays) = self.who(&wanted);
             let pool = &who.desk.pool;
+            pool.admit(&who.model, estimate)?;
             let stays = stays || moves == 0;
             let prompt = request.input.messages().map(|(_, text)| text.len()).sum();
             let entered = pool.enter(&who.model, stays, prompt, request.queue).await;
@@ -202,7 +205,7 @@ impl Client {
             let is_try = permit.is_try();
             (shared.observer)(&Observation::Admitted(queued));
             // On the heap, so that a call in line is small.
-            let made = Box::pin(self.make(&request, &who, permit)).await;
+            let made = Box::pin(self.make(&request, estimate, &who, permit)).await;
             match made {
                 Ok(Exchange { draft, first_byte, total }) => {
                     return Ok(Answer {
@@ -250,17 +253,21 @@ impl Client {
     async fn make(
         &self,
         request: &Request<'_>,
+        estimate: Estimate,
         who: &Who<'_>,
         permit: Permit<'_>,
     ) -> Result<Exchange, Error> {
         let door = Arc::clone(permit.door());
         let (provider, model) = (who.desk.pool.provider, &*who.model);
+        // What is not sent says nothing about the endpoint: the permit is just dropped.
+        let admitted = door.context().admit(model, estimate, Instant::now());
+        admitted.map_err(|fault| door.fail(fault))?;
         let call = Call { endpoint: door.name(), provider, model };
         let mut running = Running::begin(&self.shared.observer, call);
         let ended = tokio::select! {
             // The answer first: when it has come, silence before it no longer matters.
             biased;
-            exchanged = self.exchange(request, who, &permit) => exchanged,
+            exchanged = self.exchange(request, estimate, who, &permit) => exchanged,
             fault = permit.listen(&who.model) => Err(fault),
         };
         running.end(ended.as_ref());
@@ -294,12 +301,12 @@ impl Client {
     async fn exchange(
         &self,
         request: &Request<'_>,
+        estimate: Estimate,
         who: &Who<'_>,
         permit: &Permit<'_>,
     ) -> Result<Exchange, Fault> {
         let Shared { terms, bounds, deadlines, .. } = &*self.shared;
-        let (model, estimate) = (&who.model, Estimate::of(request));
-        permit.door().context().admit(model, estimate, Instant::now())?;
+        let model = &who.model;
         let (path, body, reader, accept) = match who.desk.pool.provider {
             Provider::Ollama => (
                 ollama_request::path(request),

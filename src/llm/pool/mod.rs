@@ -35,7 +35,8 @@ pub use breaker::BreakerState;
 
 use super::config::{Config, Provider};
 use super::door::Door;
-use super::error::{Fault, Phase};
+use super::error::{Error, Fault, Phase};
+use super::estimate::Estimate;
 use super::observe::{Observation, Observer};
 use super::queue::QueueTime;
 
@@ -128,6 +129,19 @@ impl Pool {
     pub(super) fn serves(&self, model: &Arc<str>) -> bool {
         let mut board = self.board();
         board.model(model).is_some_and(|model| board.is_served(model, Instant::now()))
+    }
+
+    /// Refuses a prompt that fits at no endpoint, before it stands in line for one.
+    pub(super) fn admit(&self, model: &str, estimate: Estimate) -> Result<(), Error> {
+        let now = Instant::now();
+        let mut refused = Ok(());
+        for door in self.doors() {
+            match door.context().admit(model, estimate, now) {
+                Ok(()) => return Ok(()),
+                Err(fault) => refused = Err(door.fail(fault)),
+            }
+        }
+        refused
     }
 
     /// Waits for a permit for a prompt of so many bytes, in the order of arrival. Unless it `stays`, the call leaves when no endpoint can be asked.

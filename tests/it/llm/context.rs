@@ -1,7 +1,11 @@
 //! A prompt that is too long is an error, whoever notices.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
 use serde_json::{Value, json};
-use weir::llm::{ChatModel as _, Input, Message, QueueTime, Request, Role};
+use weir::llm::{ChatModel as _, Client, Input, Message, Observation, QueueTime, Request, Role};
 
 use crate::support::model_server::{ModelServer, Reply};
 use crate::support::vectors::rows;
@@ -48,6 +52,35 @@ async fn the_context_is_asked_for_once_and_only_when_it_matters() {
     }
 
     assert_eq!(asked(&server, "/api/ps"), 1);
+}
+
+#[tokio::test]
+async fn what_can_not_fit_stands_in_no_line_and_is_no_call() {
+    let (url, server) =
+        ModelServer::start(vec![Reply::ollama("x").slowly(Duration::from_secs(5))]).await;
+    let mut config = ollama(&url);
+    (config.ollama.num_ctx, config.ollama.max_concurrency) = (Some(512), 1);
+    let seen = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&seen);
+    let observer = move |_: &Observation<'_>| {
+        count.fetch_add(1, Ordering::Relaxed);
+    };
+    let client = Client::new(&config, Arc::new(observer)).unwrap();
+    let held = ask(&client, "hi");
+    let refused = async {
+        server.until(|counts| counts.requests == 1).await;
+        let before = seen.load(Ordering::Relaxed);
+        let error = ask(&client, &"word ".repeat(3000)).await.unwrap_err();
+        (error, seen.load(Ordering::Relaxed) - before)
+    };
+
+    let (error, seen) = tokio::select! {
+        refused = refused => refused,
+        _ = held => panic!("the call waited for the other one's permit"),
+    };
+
+    assert!(error.to_string().ends_with("the context holds 512; not sent"), "{error}");
+    assert_eq!(seen, 0);
 }
 
 #[tokio::test]
