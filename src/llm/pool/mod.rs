@@ -280,6 +280,8 @@ impl Drop for Stand<'_> {
         } else {
             board.give_up(self.model, self.ticket, now);
         }
+        drop(board);
+        self.pool.tell_changes();
     }
 }
 
@@ -361,6 +363,7 @@ impl Drop for Permit<'_> {
         if self.is_open {
             let ending = Ending { blame: Blame::Unknown, fault: None, load: None };
             self.pool.board().release(&self.grant, &ending, Instant::now());
+            self.pool.tell_changes();
         }
     }
 }

@@ -212,3 +212,18 @@ async fn more_models_than_anybody_means_are_refused() {
     let refused = pool.enter(&"64".into(), true, 0, &queue).await;
     assert!(matches!(refused, Err(Turned::TooManyModels)));
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_a_dropped_trial_changes_is_told() {
+    let seen = Arc::new(Log::new(Vec::new()));
+    let log = Arc::clone(&seen);
+    let pool = observed(1, move |state| log.lock().unwrap().push(state));
+    for _ in 0..3 {
+        enter(&pool, "a").await.end(Some(&broken()), None);
+    }
+
+    drop(enter(&pool, "a").await);
+
+    let expected = [BreakerState::Open, BreakerState::HalfOpen, BreakerState::Open];
+    assert_eq!(*seen.lock().unwrap(), expected);
+}

@@ -28,6 +28,16 @@ fn pool(endpoints: usize, permits: usize, set: impl FnOnce(&mut Config)) -> Pool
     Pool::new(Provider::Ollama, doors.collect(), &config, Arc::new(|_| ()))
 }
 
+/// A pool of which it is told when an endpoint begins or ends to rest.
+fn observed(endpoints: usize, told: impl Fn(BreakerState) + Send + Sync + 'static) -> Pool {
+    let observer = move |seen: &Observation<'_>| {
+        if let Observation::Breaker { state, .. } = seen {
+            told(*state);
+        }
+    };
+    Pool { observer: Arc::new(observer), ..pool(endpoints, 4, |_| ()) }
+}
+
 async fn enter<'a>(pool: &'a Pool, model: &str) -> Permit<'a> {
     match pool.enter(&model.into(), true, 0, &QueueTime::default()).await {
         Ok(permit) => permit,
