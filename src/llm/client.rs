@@ -202,7 +202,7 @@ impl Client {
                 Err(turned) => return Err(self.turned(turned)),
             };
             queued += permit.queued();
-            let is_try = permit.is_try();
+            let (is_try, door) = (permit.is_try(), Arc::clone(permit.door()));
             (shared.observer)(&Observation::Admitted(queued));
             // On the heap, so that a call in line is small.
             let made = Box::pin(self.make(&request, estimate, &who, permit)).await;
@@ -223,7 +223,8 @@ impl Client {
                     if is_try && blame == Blame::Load && refused.elapsed() < pool.patience() {
                         continue;
                     }
-                    if !error.elsewhere || moves == 0 || !blame.is_free() {
+                    let may_move = error.elsewhere || self.is_awaited(&error, &who, &door);
+                    if !may_move || moves == 0 || !blame.is_free() {
                         return Err(error);
                     }
                     moves -= 1;
@@ -279,10 +280,21 @@ impl Client {
         })
     }
 
+    /// Returns whether a call was told that the model is gone which weir lets the server fetch: then it waits for that.
+    fn is_awaited(&self, error: &Error, who: &Who<'_>, door: &Door) -> bool {
+        let is_gone = matches!(error.fault, Fault::ModelMissing { .. });
+        let is_cared = who.model == self.shared.main.model && self.is_main(who.desk);
+        is_gone && is_cared && self.shared.delivery.miss(door)
+    }
+
+    fn is_main(&self, desk: &Desk) -> bool {
+        std::ptr::eq(desk, &raw const self.shared.main)
+    }
+
     /// Returns whether another model is asked now in this one's place.
     fn has_stand_in(&self, model: &Arc<str>) -> bool {
         let (who, is_last) = self.who(model);
-        !is_last && (who.model != *model || !std::ptr::eq(who.desk, &raw const self.shared.main))
+        !is_last && (who.model != *model || !self.is_main(who.desk))
     }
 
     fn turned(&self, turned: Turned) -> Error {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use reqwest::header::{ACCEPT_ENCODING, AUTHORIZATION, HeaderMap, HeaderValue};
 use reqwest::{Method, redirect};
 use secrecy::SecretString;
+use tokio::sync::Notify;
 
 use super::base_url::BaseUrl;
 use super::call;
@@ -31,6 +32,8 @@ pub(super) struct Door {
     name: Arc<str>,
     http: reqwest::Client,
     context: Guard,
+    /// Woken when a call was told that the model is not there.
+    missed: Notify,
 }
 
 impl Door {
@@ -42,7 +45,8 @@ impl Door {
     ) -> Result<Self, SetupError> {
         let endpoint = Endpoint::new(base, key)?;
         let http = http(&endpoint, config)?;
-        Ok(Self { name: endpoint.name(), endpoint, http, context: Guard::default() })
+        let (context, missed) = (Guard::default(), Notify::new());
+        Ok(Self { name: endpoint.name(), endpoint, http, context, missed })
     }
 
     /// Expects models to be loaded with a context of so many tokens.
@@ -53,6 +57,11 @@ impl Door {
     /// Returns what is known of the contexts of its models.
     pub(super) fn context(&self) -> &Guard {
         &self.context
+    }
+
+    /// Returns what is woken when a call was told that the model is not there.
+    pub(super) fn missed(&self) -> &Notify {
+        &self.missed
     }
 
     pub(super) fn http(&self) -> &reqwest::Client {

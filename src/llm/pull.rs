@@ -4,6 +4,7 @@
 //! broke off, so one that failed is simply asked for again.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -21,6 +22,7 @@ use super::call::{self, Clock, Deadlines};
 use super::check::Presence;
 use super::client::Client;
 use super::config::{Provider, Pull};
+use super::door::Door;
 use super::error::{Cut, Error, Fault, Phase};
 use super::lines::Lines;
 use super::queue::QueueTime;
@@ -62,6 +64,8 @@ pub enum Availability {
 #[derive(Debug, Default)]
 pub(super) struct Delivery {
     awaited: watch::Sender<bool>,
+    /// Whether somebody cares for the model, and fetches it where it turns out to be missing.
+    cared: AtomicBool,
 }
 
 impl Delivery {
@@ -78,9 +82,31 @@ impl Delivery {
         arrived.elapsed()
     }
 
+    /// Takes note of a call that was told by this endpoint that it does not have the model, though it had. Returns
+    /// whether it is worth waiting for: then calls wait until it has been looked for, and fetched.
+    pub(super) fn miss(&self, door: &Door) -> bool {
+        if !self.cared.load(Ordering::SeqCst) {
+            return false;
+        }
+        self.set(true);
+        door.missed().notify_one();
+        // Whoever cared may have gone meanwhile.
+        let is_cared = self.cared.load(Ordering::SeqCst);
+        self.set(is_cared);
+        is_cared
+    }
+
     fn set(&self, awaited: bool) {
         self.awaited.send_if_modified(|was| std::mem::replace(was, awaited) != awaited);
     }
+}
+
+/// How the fetches of one endpoint went since it last had the model.
+#[derive(Debug, Default)]
+struct Tries {
+    failed: u32,
+    /// Whether the last one went well.
+    fetched: bool,
 }
 
 /// What is known of the model at one endpoint.
@@ -110,7 +136,8 @@ impl Client {
         async move {
             let views = keeper.0.main_endpoints();
             let all = vec![Standing { state: None, awaited: may_pull }; views.len()];
-            let news = Mutex::new(News { all, on_state, delivery: keeper.0.delivery() });
+            let delivery = keeper.0.delivery();
+            let news = Mutex::new(News { all, on_state, delivery, may_pull });
             let news = &news;
             let caring = views.iter().enumerate().map(|(number, view)| {
                 let tell = move |state, awaited| {
@@ -125,11 +152,11 @@ impl Client {
 
     /// Cares for the model at the endpoint that this handle looks at, for ever.
     async fn care_for(&self, may_pull: bool, tell: impl Fn(Option<Availability>, bool)) {
-        let mut failed = 0;
+        let mut tries = Tries::default();
         loop {
             let pause = match self.check().await {
                 Ok(report) if report.presence == Presence::Missing && may_pull => {
-                    self.have_fetched(&mut failed, &tell).await
+                    self.have_fetched(&mut tries, &tell).await
                 }
                 Ok(report) if report.presence == Presence::Missing => {
                     tell(Some(self.missing()), false);
@@ -142,9 +169,10 @@ impl Client {
                 }
                 // Also an endpoint that answers this with an error: a gateway may know no more than to ask.
                 Ok(_) | Err(_) => {
-                    failed = 0;
+                    tries = Tries::default();
                     tell(Some(Availability::Ready), false);
-                    REST
+                    drop(timeout(REST, self.door().missed().notified()).await);
+                    continue;
                 }
             };
             sleep(pause).await;
@@ -163,14 +191,23 @@ impl Client {
     /// Fetches once, and returns when to look again.
     async fn have_fetched(
         &self,
-        failed: &mut u32,
+        Tries { failed, fetched }: &mut Tries,
         tell: impl Fn(Option<Availability>, bool),
     ) -> Duration {
         let (model, awaited) = (self.model(), *failed < TRIES_MAX);
         let told = |progress: &Progress| {
             tell(Some(Availability::Pulling(progress.tell(model))), awaited);
         };
-        let Err(error) = self.fetch_model(told).await else { return Duration::ZERO };
+        let ended = if std::mem::take(fetched) {
+            let reason = "the server says that it has fetched it, and that it is not there";
+            Err(self.fail(Fault::BadOutput { reason: reason.to_owned() }))
+        } else {
+            self.fetch_model(told).await
+        };
+        let Err(error) = ended else {
+            *fetched = true;
+            return Duration::ZERO;
+        };
         *failed = match error.disposition() {
             Disposition::Retry { .. } | Disposition::Elsewhere => failed.saturating_add(1),
             Disposition::Reject | Disposition::Stop => TRIES_MAX,
@@ -186,6 +223,7 @@ struct News<'a, F> {
     all: Vec<Standing>,
     on_state: F,
     delivery: &'a Delivery,
+    may_pull: bool,
 }
 
 impl<F> News<'_, F>
@@ -198,7 +236,9 @@ where
         }
         let said = || self.all.iter().filter_map(|standing| standing.state.as_ref());
         let is_ready = said().any(|state| *state == Availability::Ready);
-        self.delivery.set(!is_ready && self.all.iter().any(|standing| standing.awaited));
+        let is_awaited = !is_ready && self.all.iter().any(|standing| standing.awaited);
+        self.delivery.cared.store(self.may_pull && (is_ready || is_awaited), Ordering::SeqCst);
+        self.delivery.set(is_awaited);
         let pulling = said().find(|state| matches!(state, Availability::Pulling(_)));
         let missing: Vec<&str> = said().filter_map(Availability::lack).collect();
         let state = match pulling {
@@ -232,6 +272,7 @@ impl Keeper {
 
 impl Drop for Keeper {
     fn drop(&mut self) {
+        self.0.delivery().cared.store(false, Ordering::SeqCst);
         self.0.delivery().set(false);
     }
 }

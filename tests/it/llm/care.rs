@@ -136,6 +136,40 @@ async fn a_model_that_nobody_has_holds_no_call_back() {
 }
 
 #[tokio::test]
+async fn a_model_that_is_removed_while_weir_runs_is_fetched_again_and_costs_no_call() {
+    let gone = Reply::json(404, r#"{"error":"model 'llama3.2:latest' not found"}"#);
+    let (url, server) = ModelServer::start(vec![gone, Reply::ollama("back")]).await;
+    server.page("/api/show", [shown(), missing(), shown()]);
+    let success = "{\"status\":\"success\"}\n";
+    server.page("/api/pull", [Reply::stream([success]).slowly(SOON)]);
+    let client = client(&pulling(&url));
+    let cared = Cared::start(&client);
+    cared.until(|states| states.contains(&Availability::Ready)).await;
+
+    let answer = timeout(PATIENCE, ask(&client, "hi")).await.unwrap().unwrap();
+
+    assert_eq!(answer.text, "back");
+    assert!(answer.timings.queued >= SOON, "{:?}", answer.timings);
+    assert_eq!(server.counts().requests, 2);
+}
+
+#[tokio::test]
+async fn a_model_that_is_not_there_after_its_fetch_is_no_hot_loop() {
+    let (url, server) = ModelServer::start(vec![missing()]).await;
+    server.page("/api/show", [missing()]);
+    server.page("/api/pull", [Reply::stream(["{\"status\":\"success\"}\n"])]);
+    let client = client(&pulling(&url));
+    let cared = Cared::start(&client);
+
+    let is_told = |state: &Availability| matches!(state, Availability::Missing(reason) if reason.contains("that it is not there"));
+    cared.until(|states| states.iter().any(is_told)).await;
+    sleep(Duration::from_secs(1)).await;
+
+    let pulls = server.probed().iter().filter(|request| request.target == "/api/pull").count();
+    assert_eq!(pulls, 1);
+}
+
+#[tokio::test]
 async fn an_endpoint_that_is_away_holds_calls_for_its_time_only() {
     let config = Config { start_timeout: SOON, ..pulling("http://127.0.0.1:1") };
     let client = client(&config);
