@@ -1,5 +1,7 @@
 //! OpenAI's chat completions, as OpenAI, vLLM, llama.cpp, LiteLLM and Ollama itself speak it: server-sent events
 //! that end with `[DONE]`, or one JSON object from a server that does not stream.
+//!
+//! A model that refuses says so in a field of its own; that is its answer like any other, and is taken as the text.
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -94,6 +96,8 @@ struct State {
     draft: Draft,
     event: Vec<u8>,
     answered: bool,
+    /// Whether it had a choice: what has none is no answer, not even an empty one.
+    chose: bool,
     done: bool,
 }
 
@@ -105,6 +109,7 @@ impl Reader {
             draft: Draft::default(),
             event: Vec::new(),
             answered: false,
+            chose: false,
             done: false,
         };
         Self { lines: Lines::new(bounds.line), form: Form::Unknown(Vec::new()), state }
@@ -159,7 +164,7 @@ impl Reader {
             }
             Form::Whole(body) => self.state.take(&body, Ended::Body)?,
         }
-        let State { draft, answered, done, .. } = self.state;
+        let State { draft, answered, chose, done, .. } = self.state;
         if !answered {
             return Err(truncated("the body is empty", Cut::Broken));
         }
@@ -168,6 +173,10 @@ impl Reader {
                 "the stream ends without `finish_reason` or `[DONE]`",
                 Cut::Ended,
             ));
+        }
+        if !chose {
+            let reason = "a chat completion without a choice".to_owned();
+            return Err(Fault::BadOutput { reason });
         }
         Ok(draft)
     }
@@ -236,6 +245,10 @@ impl State {
         if let Some(error) = chunk.error.filter(|error| json::is_truthy(error)) {
             return Err(refusal::in_stream(error));
         }
+        // vLLM and others write the error flat.
+        if chunk.object.is_some_and(|object| object.get() == "\"error\"") {
+            return Err(refusal::in_stream(chunk.message.unwrap_or(RawValue::NULL)));
+        }
         let (late, length) = (self.done, self.draft.text.len());
         let choices = chunk.choices.unwrap_or_default();
         for choice in choices.iter().filter(|choice| choice.index.unwrap_or_default() == 0) {
@@ -254,8 +267,9 @@ impl State {
     }
 
     fn choose(&mut self, choice: &Choice<'_>) -> Result<(), serde_json::Error> {
+        self.chose = true;
         let part = choice.delta.as_ref().or(choice.message.as_ref());
-        if let Some(content) = part.and_then(|part| part.content) {
+        if let Some(content) = part.and_then(|part| part.content.or(part.refusal)) {
             json::append(content, &mut self.draft.text)?;
         }
         if let Some(reason) = choice.finish_reason {
@@ -286,6 +300,10 @@ struct Chunk<'a> {
     usage: Option<Tokens<'a>>,
     #[serde(borrow, default)]
     error: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    object: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    message: Option<&'a RawValue>,
 }
 
 #[derive(Deserialize)]
@@ -303,6 +321,8 @@ struct Choice<'a> {
 struct Part<'a> {
     #[serde(borrow, default)]
     content: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    refusal: Option<&'a RawValue>,
 }
 
 #[derive(Deserialize)]

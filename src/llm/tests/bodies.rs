@@ -148,7 +148,9 @@ fn completions_are_taken_streamed() {
     check(&format!("\u{feff}{A}\n\ndata: [DONE]"), Ok("a"));
     check(&format!("{A}\n\ndata: [DONE]\n\n{B}\n\n"), Ok("a"));
     check(&format!("{A}\n\n{second}\n\ndata: [DONE]\n\n"), Ok("a"));
-    check("data: {\"choices\":\ndata: []}\n\ndata: [DONE]\n\n", Ok(""));
+    check("data: {\"choices\":\ndata: [{}]}\n\ndata: [DONE]\n\n", Ok(""));
+    let no = r#"data: {"choices":[{"delta":{"content":null,"refusal":"no"}}]}"#;
+    check(&format!("{no}\n\n{no}\n\n{stop}\n\ndata: [DONE]\n\n"), Ok("nono"));
 }
 
 #[test]
@@ -159,6 +161,8 @@ fn completions_are_taken_whole() {
     check_completion(&format!(" \n{whole}\n"), Ok("w"));
     check_completion(&format!("\u{feff}{whole}"), Ok("w"));
     check_completion(tools, Ok(""));
+    let no = r#"{"choices":[{"message":{"content":null,"refusal":"no"},"finish_reason":"stop"}]}"#;
+    check_completion(no, Ok("no"));
 }
 
 #[test]
@@ -182,6 +186,21 @@ fn completions_are_refused() {
     check("data: nonsense\n\n", Err("llm.bad_output"));
     check(&format!("{A}\n\n{error}\n\n"), Err("llm.server_error"));
     check(long, Err("llm.context_overflow"));
+}
+
+#[test]
+fn what_has_no_choice_is_no_empty_answer() {
+    let flat = |message| format!(r#"{{"object":"error","message":"{message}","code":400}}"#);
+    let (flat_error, flat_long) = (flat("gone"), flat("maximum context length is 4096"));
+    let check = check_completion;
+    check("data: [DONE]\n\n", Err("llm.bad_output"));
+    check("data: {\"choices\":[]}\n\ndata: [DONE]\n\n", Err("llm.bad_output"));
+    check("data: {\"id\":\"x\"}\n\ndata: [DONE]\n\n", Err("llm.bad_output"));
+    check(&format!("data: {flat_error}\n\ndata: [DONE]\n\n"), Err("llm.server_error"));
+    check(&format!("{A}\n\ndata: {flat_error}\n\ndata: [DONE]\n\n"), Err("llm.server_error"));
+    check(&format!("data: {flat_long}\n\ndata: [DONE]\n\n"), Err("llm.context_overflow"));
+    check(&flat_error, Err("llm.server_error"));
+    check("data: {\"object\":\"error\"}\n\ndata: [DONE]\n\n", Err("llm.server_error"));
 }
 
 #[test]
@@ -210,8 +229,9 @@ fn a_body_ends_at_its_limits() {
     check(ollama, &format!("{{\"done\":true{}}}\n", " ".repeat(27)), Ok(""));
     check(ollama, &format!("{{\"done\":true{}}}\n", " ".repeat(28)), Err("llm.too_large"));
     check(ollama, &"x".repeat(41), Err("llm.too_large"));
-    check(openai, &format!("data: [DONE]{}\n\n", " ".repeat(28)), Ok(""));
-    check(openai, &format!("data: [DONE]{}\n\n", " ".repeat(29)), Err("llm.too_large"));
+    let choice = "data: {\"choices\":[{}]}\n\n";
+    check(openai, &format!("{choice}data: [DONE]{}\n\n", " ".repeat(28)), Ok(""));
+    check(openai, &format!("{choice}data: [DONE]{}\n\n", " ".repeat(29)), Err("llm.too_large"));
     check(openai, &"data: xxxxxxxxxxxx\n".repeat(4), Err("llm.too_large"));
     check(openai, &format!("{{{}", " ".repeat(40)), Err("llm.too_large"));
 }

@@ -104,6 +104,8 @@ fn piece() -> impl Strategy<Value = Vec<u8>> {
         "{\"message\":{\"content\":null},\"done\":true,\"done_reason\":\"length\",\"prompt_eval_count\":9}",
         "data: {\"choices\":[{\"delta\":{\"content\":\"c\"},\"finish_reason\":null}]}",
         "data: {\"choices\":[{\"message\":{\"content\":\"d\"},\"finish_reason\":\"stop\"}]}",
+        "data: {\"object\":\"error\",\"message\":\"x\"}",
+        "data: {\"choices\":[{\"delta\":{\"refusal\":\"r\"}}]}",
         "data: [DONE]",
         "data:",
         ": ping",
