@@ -8,6 +8,7 @@ use futures_util::future::BoxFuture;
 use reqwest::Method;
 use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderValue};
 use tokio::time::Instant;
+use tracing::warn;
 
 use super::call::{self, Deadlines, Exchange};
 use super::config::{Config, Provider, Pull};
@@ -15,7 +16,7 @@ use super::desk::{Desk, View};
 use super::door::Door;
 use super::error::{Error, Fault};
 use super::estimate::Estimate;
-use super::model::{Answer, ChatModel, Request, Timings};
+use super::model::{Answer, ChatModel, DoneReason, Request, Timings};
 use super::observe::{Call, Observation, Observer, Running};
 use super::ollama_request::{self, Terms};
 use super::pool::{Blame, Permit, Turned};
@@ -208,6 +209,9 @@ impl Client {
             let made = Box::pin(self.make(&request, estimate, &who, permit)).await;
             match made {
                 Ok(Exchange { draft, first_byte, total }) => {
+                    if draft.done_reason == DoneReason::Length {
+                        warn!(model = %who.model, done_reason = "length", "answer cut at its length limit");
+                    }
                     return Ok(Answer {
                         text: draft.text,
                         instead_of: (who.model != wanted).then_some(wanted),
