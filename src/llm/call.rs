@@ -172,12 +172,14 @@ pub(super) async fn exchange(
         reader.push(&charset.decode(&bytes))?;
     }
     let total = clock.begun.elapsed();
-    let draft = reader.finish().map_err(|fault| match fault {
-        // A body that is as long as its connection lasts has no good order to end in.
-        Fault::Truncated { reason, .. } if !is_framed(response.headers()) => {
-            Fault::Truncated { reason, cut: Cut::Broken }
+    let draft = reader.finish().map_err(|mut fault| {
+        if let Fault::Truncated { cut, .. } = &mut fault
+            && !is_framed(response.headers())
+        {
+            // A body that is as long as its connection lasts has no good order to end in.
+            *cut = Cut::Broken;
         }
-        fault => fault,
+        fault
     })?;
     Ok(Exchange { draft, first_byte: first_byte.unwrap_or(total), total })
 }

@@ -19,6 +19,8 @@ const CHAT: &str = "api/chat";
 pub(super) const VERSION: &str = "api/version";
 /// What a model is, and whether it is there.
 pub(super) const SHOW: &str = "api/show";
+/// Which models are there, with their digests.
+pub(super) const TAGS: &str = "api/tags";
 /// Which models are loaded, and with what context.
 pub(super) const PS: &str = "api/ps";
 /// Fetches a model.
@@ -37,13 +39,13 @@ pub(super) struct Terms {
 
 impl Terms {
     /// Returns a fault as it stands for a model that is asked by these terms: at temperature 0 it says what it said.
-    pub(super) fn judge(&self, fault: Fault) -> Fault {
-        match fault {
-            Fault::Truncated { reason, cut: Cut::Ended } if self.temperature <= 0.0 => {
-                Fault::Truncated { reason, cut: Cut::EndedForGood }
-            }
-            fault => fault,
+    pub(super) fn judge(&self, mut fault: Fault) -> Fault {
+        if let Fault::Truncated { cut: cut @ Cut::Ended, .. } = &mut fault
+            && self.temperature <= 0.0
+        {
+            *cut = Cut::EndedForGood;
         }
+        fault
     }
 }
 

@@ -333,12 +333,8 @@ impl<'a> Permit<'a> {
 
     /// Sorts a fault. A server that answers others while a call waits for its first byte may do so in its order.
     fn blame(&self, fault: &Fault) -> Blame {
-        match fault {
-            Fault::Timeout { phase: Phase::FirstByte, .. } if self.voice.is_answering() => {
-                Blame::Unknown
-            }
-            fault => Blame::of(fault),
-        }
+        let is_late = matches!(fault, Fault::Timeout { phase: Phase::FirstByte, .. });
+        if is_late && self.voice.is_answering() { Blame::Unknown } else { Blame::of(fault) }
     }
 
     /// Gives the permit back, and returns whether another endpoint stands ready for the same model.
