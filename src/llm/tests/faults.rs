@@ -20,28 +20,43 @@ fn refused(status: u16, body: &str) -> Fault {
     Refusal { status, body: body.as_bytes(), ..Refusal::default() }.fault()
 }
 
-/// One fault of every kind.
-fn faults() -> Vec<Fault> {
-    let text = || "hunter2".to_owned();
-    let after = Some(Duration::from_secs(3));
-    vec![
-        Fault::Unreachable { reason: text() },
-        Fault::Reset { reason: text() },
-        Fault::Timeout { phase: Phase::FirstByte, after: Duration::from_secs(120) },
-        Fault::ModelMissing { message: text() },
-        Fault::WrongUrl { status: 404, message: text() },
-        Fault::Redirected { status: 307, to: text() },
-        Fault::InvalidRequest { status: 400, message: text() },
-        Fault::Unauthorized { status: 401, message: text() },
-        Fault::RateLimited { after, message: text() },
-        Fault::Overloaded { after, message: text() },
-        Fault::ServerError { status: 502, after, message: text() },
-        Fault::ContextOverflow { message: text() },
-        Fault::Truncated { reason: text(), cut: Cut::Broken },
-        Fault::BadOutput { reason: text() },
-        Fault::SchemaMismatch { mistakes: text() },
-        Fault::TooLarge { what: "line", limit: 9 },
-    ]
+/// Makes `faults` of these, and a match of them that does not compile when a variant has none.
+macro_rules! faults {
+    ($($variant:ident { $($field:ident: $value:expr),* }),* $(,)?) => {
+        /// One fault of every kind.
+        fn faults() -> Vec<Fault> {
+            vec![$(Fault::$variant { $($field: $value),* }),*]
+        }
+
+        const _: fn(&Fault) = |fault| match fault {
+            $(Fault::$variant { .. } => {})*
+        };
+    };
+}
+
+const AFTER: Option<Duration> = Some(Duration::from_secs(3));
+
+faults! {
+    Unreachable { reason: text() },
+    Reset { reason: text() },
+    Timeout { phase: Phase::FirstByte, after: Duration::from_secs(120) },
+    ModelMissing { message: text() },
+    WrongUrl { status: 404, message: text() },
+    Redirected { status: 307, to: text() },
+    InvalidRequest { status: 400, message: text() },
+    Unauthorized { status: 401, message: text() },
+    RateLimited { after: AFTER, message: text() },
+    Overloaded { after: AFTER, message: text() },
+    ServerError { status: 502, after: AFTER, message: text() },
+    ContextOverflow { message: text() },
+    Truncated { reason: text(), cut: Cut::Broken },
+    BadOutput { reason: text() },
+    SchemaMismatch { mistakes: text() },
+    TooLarge { what: "line", limit: 9 },
+}
+
+fn text() -> String {
+    "hunter2".to_owned()
 }
 
 #[test]
@@ -104,6 +119,20 @@ fn a_404_is_about_the_model_or_about_the_url() {
     check("404 page not found", "llm.wrong_url");
     check(r#"{"detail":"Not Found"}"#, "llm.wrong_url");
     check(r#"{"message":"no Route matched"}"#, "llm.wrong_url");
+}
+
+#[test]
+fn a_refusal_that_ends_too_early_is_taken_by_its_status_and_what_words_it_has() {
+    let missing = r#"{"error":"model 'nope' not found"}"#;
+    let long = r#"{"error":"the input length exceeds the context length"}"#;
+    for at in 0..missing.len() {
+        check_class(404, missing.get(..at).unwrap(), "llm.wrong_url");
+    }
+    let told = long.find("context length").unwrap() + "context length".len();
+    for at in 0..long.len() {
+        let class = if at < told { "llm.invalid_request" } else { "llm.context_overflow" };
+        check_class(400, long.get(..at).unwrap(), class);
+    }
 }
 
 #[test]

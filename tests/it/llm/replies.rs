@@ -22,6 +22,27 @@ async fn every_refusal_has_its_class() {
     fails(Reply::of(403, "text/plain", ""), "llm.unauthorized").await;
 }
 
+/// Refuses with the first bytes of a body, over a connection that breaks there, and returns the class and whether the
+/// event ends by it.
+async fn cut(status: u16, body: &str, at: usize) -> (&'static str, bool) {
+    let reply = Reply::json(status, body.get(..at).unwrap()).with_abort(Abort::Unterminated);
+    let error = error(vec![reply], |_| ()).await;
+    (error.class(), error.disposition() == Disposition::Reject)
+}
+
+#[tokio::test]
+async fn a_refusal_that_is_cut_is_taken_by_its_status() {
+    let missing = r#"{"error":"model 'm' not found"}"#;
+    let long = r#"{"error":"the input length exceeds the context length"}"#;
+    for at in 0..=missing.len() {
+        assert_eq!(cut(404, missing, at).await, ("llm.wrong_url", true), "{at}");
+        assert_eq!(cut(500, missing, at).await, ("llm.server_error", false), "{at}");
+    }
+    for at in 0..=long.len() {
+        assert_eq!(cut(400, long, at).await, ("llm.invalid_request", true), "{at}");
+    }
+}
+
 #[tokio::test]
 async fn every_fault_of_a_body_has_its_class() {
     let error = "{\"error\":\"an error was encountered\"}\n";
