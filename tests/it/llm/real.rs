@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde_json::json;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use weir::llm::{
     Answer, ChatModel as _, Client, Config, DoneReason, Error, Estimate, Message, Presence,
     Provider, QueueTime, Request, Role, Schema, structured,
@@ -113,6 +113,35 @@ async fn a_dropped_call_frees_the_slot_of_a_real_server() {
     let answer = ask(&brief, "Is water wet?").await.unwrap();
 
     assert!(begun.elapsed() < Duration::from_secs(15), "{:?} {answer:?}", begun.elapsed());
+}
+
+#[tokio::test]
+async fn a_real_server_goes_idle_when_a_call_is_dropped_in_the_middle_of_its_stream() {
+    let Some(real) = Ollama::real().await else { return };
+    let name = real.variant("endless", &json!({ "num_predict": 1500 })).await;
+    let endless = of_model(&real, &name);
+    let begun = Instant::now();
+    let call = timeout(Duration::from_secs(30), ask(&endless, "Count: 1 2 3 4 5 6"));
+
+    // A model that is to be unloaded goes when its last request has ended, and not before.
+    let is_unloaded = async {
+        sleep(Duration::from_secs(2)).await;
+        real.unload(&name).await;
+        for _ in 0..10 {
+            sleep(Duration::from_millis(100)).await;
+            assert!(real.has_loaded().await, "it was answering");
+        }
+    };
+    tokio::select! {
+        answered = call => panic!("{:?} {answered:?}", begun.elapsed()),
+        () = is_unloaded => {}
+    }
+
+    let dropped = Instant::now();
+    while real.has_loaded().await {
+        assert!(dropped.elapsed() < Duration::from_secs(2), "it goes on answering nobody");
+        sleep(Duration::from_millis(20)).await;
+    }
 }
 
 #[tokio::test]

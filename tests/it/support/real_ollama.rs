@@ -37,12 +37,27 @@ impl Ollama {
         name
     }
 
+    /// Orders a model to be unloaded, which happens when its last request has ended.
+    pub(crate) async fn unload(&self, model: &str) {
+        let body = serde_json::json!({ "model": model, "keep_alive": 0 });
+        let reply = self.post("/api/generate", &body).await;
+        assert!(reply.contains("\"unload\""), "{reply}");
+    }
+
+    /// Returns whether any model is loaded.
+    pub(crate) async fn has_loaded(&self) -> bool {
+        !self.send("GET", "/api/ps", "").await.contains("{\"models\":[]}")
+    }
+
     /// Sends a request and returns all of the reply.
     pub(crate) async fn post(&self, path: &str, body: &Value) -> String {
+        self.send("POST", path, &body.to_string()).await
+    }
+
+    async fn send(&self, method: &str, path: &str, body: &str) -> String {
         let address = self.url.trim_start_matches("http://");
-        let body = body.to_string();
         let head = format!(
-            "POST {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\nContent-Length: {}\r\n\r\n",
+            "{method} {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\nContent-Length: {}\r\n\r\n",
             body.len()
         );
         let mut stream = TcpStream::connect(address).await.expect("the server");
