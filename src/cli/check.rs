@@ -172,10 +172,14 @@ async fn model(client: &Client, settings: &Ollama) -> Finding {
 
 fn judge(report: &CheckReport, provider: Provider, settings: &Ollama) -> Result<String, String> {
     let endpoint = &report.endpoint;
-    let server = match &report.version {
+    let mut server = match &report.version {
         Some(version) => format!("{endpoint}, version {version}"),
         None => endpoint.to_string(),
     };
+    if let Some(digest) = &report.digest {
+        // As `ollama list` shows it.
+        server.push_str(&format!(", digest {}", digest.get(..12).unwrap_or(digest)));
+    }
     let asked = match provider {
         Provider::Ollama => settings.num_ctx.unwrap_or_default(),
         Provider::OpenAi => 0,

@@ -64,6 +64,7 @@ impl ChatModel for Model {
                 text,
                 model,
                 instead_of: None,
+                digest: None,
                 usage: None,
                 done_reason: DoneReason::Stop,
                 timings: Timings::default(),

@@ -35,6 +35,8 @@ pub struct CheckReport {
     pub model: Arc<str>,
     /// Whether it is there.
     pub presence: Presence,
+    /// Which weights stand behind its name, where the server tells.
+    pub digest: Option<Arc<str>>,
     /// The longest context that the model was made for, in tokens, where the server tells.
     pub context_length: Option<u64>,
 }
@@ -119,12 +121,29 @@ impl Client {
             Err(Fault::ModelMissing { .. }) => None,
             Err(fault) => return Err(fault),
         };
-        let presence = if shown.is_some() { Presence::Present } else { Presence::Missing };
+        let presence = match shown {
+            Some(_) => {
+                self.learn_digest().await;
+                Presence::Present
+            }
+            None => Presence::Missing,
+        };
         let context_length = match shown {
             Some(shown) => understand::<Shown>(&shown)?.context_length(),
             None => None,
         };
         Ok(self.report(Some(version.version), presence, context_length))
+    }
+
+    /// Learns which weights stand behind the model's name; no list, no digest.
+    async fn learn_digest(&self) {
+        let listed = self.fetch(Method::GET, ollama_request::TAGS, None).await;
+        let tags = listed.and_then(|listed| understand::<Tags>(&listed));
+        let tags = tags.map(|tags| tags.models).unwrap_or_default();
+        let tag = tags.into_iter().find(|tag| same_model(&tag.name, self.model()));
+        if let Some(digest) = tag.and_then(|tag| tag.digest) {
+            self.door().digests().learn(self.model(), &digest);
+        }
     }
 
     async fn check_openai(&self) -> Result<CheckReport, Fault> {
@@ -178,6 +197,7 @@ impl Client {
             version,
             model: Arc::clone(self.model()),
             presence,
+            digest: self.door().digests().of(self.model()),
             context_length,
         }
     }
@@ -200,6 +220,18 @@ struct Version {
 struct Shown {
     #[serde(default)]
     model_info: Map<String, Value>,
+}
+
+#[derive(Deserialize)]
+struct Tags {
+    #[serde(default)]
+    models: Vec<Tag>,
+}
+
+#[derive(Deserialize)]
+struct Tag {
+    name: String,
+    digest: Option<String>,
 }
 
 #[derive(Deserialize)]

@@ -214,6 +214,7 @@ impl Client {
                     }
                     return Ok(Answer {
                         text: draft.text,
+                        digest: door.digests().of(&who.model),
                         instead_of: (who.model != wanted).then_some(wanted),
                         model: who.model,
                         usage: draft.usage,

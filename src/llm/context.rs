@@ -178,8 +178,12 @@ impl Contexts {
     }
 }
 
-/// Returns whether two names mean one model: a name without a tag is the latest.
+/// Returns whether two names mean one model.
 pub(super) fn same_model(a: &str, b: &str) -> bool {
-    let bare = |name: &str| name.strip_suffix(":latest").unwrap_or(name).to_ascii_lowercase();
     bare(a) == bare(b)
+}
+
+/// Returns a model's name as all its forms have it: a name without a tag is the latest.
+pub(super) fn bare(name: &str) -> String {
+    name.strip_suffix(":latest").unwrap_or(name).to_ascii_lowercase()
 }

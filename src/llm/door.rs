@@ -13,6 +13,7 @@ use super::call;
 use super::client::SetupError;
 use super::config::Config;
 use super::context::Guard;
+use super::digests::Digests;
 use super::endpoint::Endpoint;
 use super::error::{Error, Fault};
 
@@ -32,6 +33,7 @@ pub(super) struct Door {
     name: Arc<str>,
     http: reqwest::Client,
     context: Guard,
+    digests: Digests,
     /// Woken when a call was told that the model is not there.
     missed: Notify,
 }
@@ -45,8 +47,8 @@ impl Door {
     ) -> Result<Self, SetupError> {
         let endpoint = Endpoint::new(base, key)?;
         let http = http(&endpoint, config)?;
-        let (context, missed) = (Guard::default(), Notify::new());
-        Ok(Self { name: endpoint.name(), endpoint, http, context, missed })
+        let (context, digests, missed) = (Guard::default(), Digests::default(), Notify::new());
+        Ok(Self { name: endpoint.name(), endpoint, http, context, digests, missed })
     }
 
     /// Expects models to be loaded with a context of so many tokens.
@@ -57,6 +59,11 @@ impl Door {
     /// Returns what is known of the contexts of its models.
     pub(super) fn context(&self) -> &Guard {
         &self.context
+    }
+
+    /// Returns what is known of the digests of its models.
+    pub(super) fn digests(&self) -> &Digests {
+        &self.digests
     }
 
     /// Returns what is woken when a call was told that the model is not there.

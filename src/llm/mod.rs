@@ -18,6 +18,7 @@ mod observe;
 mod watch;
 mod check;
 mod context;
+mod digests;
 mod pull;
 mod scripted;
 pub mod structured;

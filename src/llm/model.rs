@@ -76,6 +76,8 @@ pub struct Answer {
     pub model: Arc<str>,
     /// The model that had been asked for, where this one answered in its place.
     pub instead_of: Option<Arc<str>>,
+    /// The digest of that model at the endpoint that answered, where a list of its models has told it before.
+    pub digest: Option<Arc<str>>,
     /// What it cost in tokens, where the server counted them.
     pub usage: Option<Usage>,
     /// Why the model stopped.

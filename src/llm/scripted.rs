@@ -61,6 +61,7 @@ impl Scripted {
         Ok(Answer {
             model: "scripted".into(),
             instead_of: None,
+            digest: None,
             usage: Some(Usage {
                 input_tokens: words(request.question()),
                 output_tokens: words(&text),

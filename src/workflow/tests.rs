@@ -79,6 +79,7 @@ impl ChatModel for Model {
                 text,
                 model,
                 instead_of: None,
+                digest: None,
                 usage,
                 done_reason: DoneReason::Stop,
                 timings: Timings::default(),

@@ -24,13 +24,15 @@ const BODY_MAX: usize = 1024 * 1024;
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub(in crate::llm) struct Running {
     name: String,
+    /// Of its manifest, so that two names of one file of weights have two.
+    digest: Option<String>,
     #[serde(default)]
     pub(super) expires_at: String,
     /// In tokens, for each of its slots; older servers don't tell.
     pub(in crate::llm) context_length: Option<u64>,
 }
 
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
 struct Listed {
     #[serde(default)]
     models: Vec<Running>,
@@ -57,5 +59,9 @@ pub(in crate::llm) async fn ask(door: &Door) -> Result<Vec<Running>, Fault> {
     });
     let mut response = clock.send(door.http(), door.request(Method::GET, PS)).await?;
     let body = call::read(&clock, &mut response, BODY_MAX).await?;
-    Ok(serde_json::from_slice::<Listed>(&body).map(|listed| listed.models).unwrap_or_default())
+    let listed = serde_json::from_slice::<Listed>(&body).unwrap_or_default();
+    for Running { name, digest, .. } in &listed.models {
+        digest.iter().for_each(|digest| door.digests().learn(name, digest));
+    }
+    Ok(listed.models)
 }

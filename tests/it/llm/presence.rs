@@ -87,8 +87,23 @@ async fn a_check_tells_what_stands_there() {
     assert_eq!(report.version.as_deref(), Some("0.17.4"));
     assert_eq!((report.presence, report.context_length), (Presence::Present, Some(131_072)));
     assert_eq!(server.probed()[1].json(), json!({ "model": "llama3.2:latest" }));
+    assert_eq!(report.digest, None);
 
     assert_eq!(client.check().await.unwrap().presence, Presence::Missing);
+}
+
+#[tokio::test]
+async fn an_answer_names_the_digest_that_a_list_has_told() {
+    let (url, server) = ModelServer::start(vec![Reply::ollama("x")]).await;
+    let tags = r#"{"models":[{"name":"other:latest"},{"name":"Llama3.2:latest","digest":"a70ff7e570d9"}]}"#;
+    server.page("/api/tags", [Reply::json(200, tags)]);
+    let client = client(&ollama(&url));
+
+    assert_eq!(ask(&client, "hi").await.unwrap().digest, None);
+    assert_eq!(client.check().await.unwrap().digest.as_deref(), Some("a70ff7e570d9"));
+    let probes = server.counts().probes;
+    assert_eq!(ask(&client, "hi").await.unwrap().digest.as_deref(), Some("a70ff7e570d9"));
+    assert_eq!(server.counts().probes, probes);
 }
 
 #[tokio::test]

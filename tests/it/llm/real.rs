@@ -42,12 +42,15 @@ async fn chat(client: &Client, said: &[(Role, &str)]) -> Result<Answer, Error> {
 async fn a_real_model_answers_a_prompt_and_a_conversation() {
     let Some(real) = Ollama::real().await else { return };
     let client = client(&config(&real));
+    let digest = client.check().await.unwrap().digest.unwrap();
+    assert_eq!(digest.len(), 64, "{digest}");
 
     let prompt = ask(&client, "Is water wet?").await.unwrap();
     let said = [(Role::System, "Be brief."), (Role::User, "Is water wet?")];
     let chat = chat(&client, &said).await.unwrap();
 
     for answer in [&prompt, &chat] {
+        assert_eq!(answer.digest.as_ref(), Some(&digest));
         assert!(matches!(answer.done_reason, DoneReason::Stop | DoneReason::Length), "{answer:?}");
         let usage = answer.usage.unwrap();
         assert!(usage.input_tokens > 5 && usage.output_tokens > 0, "{answer:?}");
