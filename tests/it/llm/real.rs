@@ -41,7 +41,9 @@ async fn chat(client: &Client, said: &[(Role, &str)]) -> Result<Answer, Error> {
 #[tokio::test]
 async fn a_real_model_answers_a_prompt_and_a_conversation() {
     let Some(real) = Ollama::real().await else { return };
-    let client = client(&config(&real));
+    // So few tokens that the server can't take them for a repetition without end.
+    let few = real.variant("few", &json!({ "num_predict": 8 })).await;
+    let client = of_model(&real, &few);
     let digest = client.check().await.unwrap().digest.unwrap();
     assert_eq!(digest.len(), 64, "{digest}");
 
@@ -71,6 +73,11 @@ async fn a_real_server_tells_that_it_has_no_such_model() {
 async fn a_prompt_that_a_real_server_would_cut_is_an_overflow() {
     let Some(real) = Ollama::real().await else { return };
     let long = "word ".repeat(3000);
+    // What is loaded is listed under the first name that it was asked for by, and that may be a variant's.
+    real.unload(&real.model).await;
+    while real.has_loaded().await {
+        sleep(Duration::from_millis(20)).await;
+    }
     let brief = real.variant("brief", &json!({ "num_predict": 1 })).await;
 
     // The server refuses it; then its context is known, and nothing is sent.
@@ -94,7 +101,7 @@ async fn a_prompt_that_a_real_server_would_cut_is_an_overflow() {
     assert_eq!(error.class(), "llm.context_overflow");
 
     // A prompt that fits any usual context, at a model whose own is smaller: it is cut, with status 200.
-    let short = real.variant("short", &json!({ "num_ctx": 512 })).await;
+    let short = real.variant("short", &json!({ "num_ctx": 512, "num_predict": 1 })).await;
     let error = ask(&of_model(&real, &short), &digits).await.unwrap_err();
     assert!(error.to_string().contains("the server read 512 tokens of it"), "{error}");
 
