@@ -9,11 +9,10 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::breaker::{Blame, Breaker, BreakerState, Limits, Pass};
-use super::busy::Busy;
+use super::breaker::{Blame, BreakerState, Limits, Pass};
+use super::cell::Cell;
 use super::choose::{Choice, Reach};
 use super::seat::{Grant, Seat, Word};
-use super::silence::Pulse;
 use crate::llm::error::Fault;
 
 /// The most models of one process: their names come from the configuration and from graphs, never from events.
@@ -57,21 +56,6 @@ pub(super) struct Place {
     pub(super) turning: Option<usize>,
     /// When it was last chosen, in turns.
     pub(super) turn: u64,
-}
-
-/// A model at an endpoint.
-#[derive(Debug)]
-pub(super) struct Cell {
-    pub(super) calls: usize,
-    /// Whether it is believed to be loaded: its last call was, or the endpoint says so.
-    pub(super) resident: bool,
-    pub(super) breaker: Breaker,
-    pub(super) unfit_until: Option<Instant>,
-    pub(super) busy: Busy,
-    /// How long it took to load, the last time that it had to be.
-    pub(super) load: Option<Duration>,
-    pub(super) fault: Option<Fault>,
-    pulse: Arc<Pulse>,
 }
 
 /// The calls that wait for a model.
@@ -375,33 +359,5 @@ impl Board {
     pub(super) fn head(&self, model: usize) -> Option<(u64, Instant)> {
         let (ticket, waiter) = self.lines.get(model)?.waiting.first_key_value()?;
         Some((*ticket, waiter.arrived))
-    }
-}
-
-impl Cell {
-    fn new(epoch: Instant) -> Self {
-        Self {
-            calls: 0,
-            resident: false,
-            breaker: Breaker::default(),
-            unfit_until: None,
-            busy: Busy::default(),
-            load: None,
-            fault: None,
-            pulse: Arc::new(Pulse::new(epoch)),
-        }
-    }
-
-    /// Returns what it lets through, as far as it goes by time.
-    pub(super) fn pass(&self, now: Instant) -> Pass {
-        match (self.breaker.pass(now), self.busy.until(now)) {
-            (Pass::Free | Pass::Trial, Some(until)) => Pass::Until(until),
-            (pass @ (Pass::Free | Pass::Trial | Pass::Until(_) | Pass::Tried), _) => pass,
-        }
-    }
-
-    /// Returns whether it failed, or refused a call, the last time it was asked.
-    pub(super) fn is_doubted(&self) -> bool {
-        self.breaker.is_doubted() || self.busy.is_doubted()
     }
 }

@@ -11,8 +11,9 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::board::{Board, Cell, Place};
+use super::board::{Board, Place};
 use super::breaker::Pass;
+use super::cell::Cell;
 
 /// How many calls more an endpoint counts that has no model loaded.
 const COLD: usize = 2;

@@ -7,6 +7,7 @@ mod board;
 mod breaker;
 mod busy;
 mod care;
+mod cell;
 mod choose;
 mod residency;
 mod seat;

@@ -95,6 +95,16 @@ impl Runs {
     }
 }
 
+/// Waits until a server has answered so many calls.
+async fn answers(model: &FickleModel, count: usize) {
+    let answered = async {
+        while model.answered() < count {
+            sleep(Duration::from_millis(10)).await;
+        }
+    };
+    timeout(FIVE_SECONDS, answered).await.expect("traffic within five seconds");
+}
+
 /// Lets one of three endpoints fall ill and recover under load, and checks what the pool makes of it.
 async fn falls_ill(health: Health, set: fn(&mut Config)) {
     let (models, mut config) = three();
@@ -131,12 +141,7 @@ async fn falls_ill(health: Health, set: fn(&mut Config)) {
     let (before, recovered) = (ill.answered(), Instant::now());
     ill.turn(Health::Well);
     // More than a single trial: it has its share again.
-    let back = async {
-        while ill.answered() < before + 10 {
-            sleep(Duration::from_millis(10)).await;
-        }
-    };
-    timeout(FIVE_SECONDS, back).await.unwrap_or_else(|_| panic!("{health:?}: no traffic"));
+    answers(ill, before + 10).await;
     let back_after = recovered.elapsed();
 
     ends.store(true, Ordering::Relaxed);
@@ -177,12 +182,7 @@ async fn an_endpoint_that_is_overloaded_costs_no_run() {
     sleep(Duration::from_secs(5)).await;
     let before = models[0].answered();
     models[0].turn(Health::Well);
-    let back = async {
-        while models[0].answered() < before + 10 {
-            sleep(Duration::from_millis(10)).await;
-        }
-    };
-    timeout(FIVE_SECONDS, back).await.expect("traffic");
+    answers(&models[0], before + 10).await;
     ends.store(true, Ordering::Relaxed);
     tasks.join_all().await;
 
@@ -201,13 +201,7 @@ async fn a_single_endpoint_that_is_overloaded_for_ten_seconds_costs_no_run() {
         let tasks = runs.start(workers, &client, &ends);
         sleep(Duration::from_secs(10)).await;
         model.turn(Health::Well);
-        timeout(FIVE_SECONDS, async {
-            while model.answered() < 10 {
-                sleep(Duration::from_millis(10)).await;
-            }
-        })
-        .await
-        .expect("traffic");
+        answers(&model, 10).await;
         ends.store(true, Ordering::Relaxed);
         tasks.join_all().await;
 

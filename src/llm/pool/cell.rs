@@ -1,0 +1,54 @@
+//! What is known of a model at an endpoint.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::breaker::{Breaker, Pass};
+use super::busy::Busy;
+use super::silence::Pulse;
+use crate::llm::error::Fault;
+
+/// A model at an endpoint.
+#[derive(Debug)]
+pub(super) struct Cell {
+    pub(super) calls: usize,
+    /// Whether it is believed to be loaded: its last call was, or the endpoint says so.
+    pub(super) resident: bool,
+    pub(super) breaker: Breaker,
+    pub(super) unfit_until: Option<Instant>,
+    pub(super) busy: Busy,
+    /// How long it took to load, the last time that it had to be.
+    pub(super) load: Option<Duration>,
+    pub(super) fault: Option<Fault>,
+    pub(super) pulse: Arc<Pulse>,
+}
+
+impl Cell {
+    pub(super) fn new(epoch: Instant) -> Self {
+        Self {
+            calls: 0,
+            resident: false,
+            breaker: Breaker::default(),
+            unfit_until: None,
+            busy: Busy::default(),
+            load: None,
+            fault: None,
+            pulse: Arc::new(Pulse::new(epoch)),
+        }
+    }
+
+    /// Returns what it lets through, as far as it goes by time.
+    pub(super) fn pass(&self, now: Instant) -> Pass {
+        match (self.breaker.pass(now), self.busy.until(now)) {
+            (Pass::Free | Pass::Trial, Some(until)) => Pass::Until(until),
+            (pass @ (Pass::Free | Pass::Trial | Pass::Until(_) | Pass::Tried), _) => pass,
+        }
+    }
+
+    /// Returns whether it failed, or refused a call, the last time it was asked.
+    pub(super) fn is_doubted(&self) -> bool {
+        self.breaker.is_doubted() || self.busy.is_doubted()
+    }
+}
