@@ -327,7 +327,7 @@ impl Client {
         let (path, body, reader, accept) = match who.desk.pool.provider {
             Provider::Ollama => (
                 ollama_request::path(request),
-                ollama_request::body(model, terms, request),
+                ollama_request::body(model, terms, request, estimate),
                 Reader::Ollama(ollama::Reader::new(*bounds)),
                 "application/json",
             ),

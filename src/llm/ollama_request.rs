@@ -60,8 +60,14 @@ pub(super) fn path(request: &Request<'_>) -> &'static str {
 /// Returns the body of a request.
 ///
 /// A prompt that fits any context goes out as the original's, its fields in its order and none besides; a test of
-/// recorded requests holds that. A longer one asks the server to refuse what it would else cut in silence.
-pub(super) fn body(model: &str, terms: &Terms, request: &Request<'_>) -> Vec<u8> {
+/// recorded requests holds that. A longer one, by its estimate, asks the server to refuse what it would else cut in
+/// silence.
+pub(super) fn body(
+    model: &str,
+    terms: &Terms,
+    request: &Request<'_>,
+    estimate: Estimate,
+) -> Vec<u8> {
     let (prompt, system, messages) = match request.input {
         Input::Prompt { system, prompt } => (Some(prompt), system, None),
         Input::Chat(_) => (None, None, Some(Messages(request.input))),
@@ -71,9 +77,8 @@ pub(super) fn body(model: &str, terms: &Terms, request: &Request<'_>) -> Vec<u8>
         (None, Input::Prompt { .. }) => Some(Format::None("")),
         (None, Input::Chat(_)) => None,
     };
-    let may_be_cut = terms.num_ctx.is_some()
-        || messages.is_some()
-        || Estimate::of(request).most > CONTEXT_DEFAULT_MIN;
+    let may_be_cut =
+        terms.num_ctx.is_some() || messages.is_some() || estimate.most > CONTEXT_DEFAULT_MIN;
     // Strings and numbers: nothing in it can fail to be written.
     serde_json::to_vec(&Body {
         model,

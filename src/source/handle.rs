@@ -18,7 +18,10 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{debug, error, info, warn};
 
 use crate::{
-    kafka::{self, Config, Consuming, Identity, Kind, Member, MemberContext, Reporter, thread},
+    kafka::{
+        self, Config, Consuming, Identity, Kind, Member, MemberContext, Membership, Reporter,
+        thread,
+    },
     record::{Epoch, PartitionId},
     telemetry::{Component, Metrics},
 };
@@ -47,6 +50,9 @@ const TASKS_LOOKED_AT: Duration = Duration::from_secs(1);
 /// How long closing the consumer may take. All that matters is committed by then.
 const CLOSE: Duration = Duration::from_secs(10);
 
+/// The same where the group has not let us in. Closing waits for its answer, which may wait for a member that died.
+const CLOSE_OUTSIDE: Duration = Duration::from_secs(1);
+
 /// What the source is made from.
 pub struct Setup {
     /// The way to Kafka, and the names of the topics.
@@ -73,6 +79,7 @@ pub struct Setup {
 /// Reads the events topic as a member of the group, until it is stopped.
 pub struct Source {
     consumer: Arc<Consuming>,
+    membership: Membership,
     assignments: (JoinHandle<()>, CancellationToken),
     pump: (JoinHandle<()>, CancellationToken),
     failure: watch::Receiver<Option<Error>>,
@@ -126,7 +133,7 @@ impl Source {
             identity,
             reporter,
             journal_is_ahead,
-            membership,
+            membership: membership.clone(),
             metrics,
             deciding: Arc::new(Mutex::new(())),
         };
@@ -158,6 +165,7 @@ impl Source {
         let pump = tracker.spawn(pump.run());
         let source = Self {
             consumer,
+            membership,
             assignments: (assignments, stop_assignments),
             pump: (pump, stop_pump),
             failure: told,
@@ -186,13 +194,14 @@ impl Source {
     ///
     /// Stop the dispatch first: what it has not committed by now is another member's to do again.
     pub async fn stop(self) {
-        let Self { consumer, assignments, pump, .. } = self;
+        let Self { consumer, membership, assignments, pump, .. } = self;
+        let patience = if membership.is_usable() { CLOSE } else { CLOSE_OUTSIDE };
         // Readers and queues first: librdkafka waits for ever for those that outlive their consumer. A revocation that
         // nobody has acknowledged yet is acknowledged by this, and those that closing brings within their callbacks.
         consumer.context().close();
         end("assignments", assignments).await;
         end("pump", pump).await;
-        let until = Instant::now() + CLOSE;
+        let until = Instant::now() + patience;
         // A commit or a recovery may hold the consumer for a moment yet.
         while Arc::strong_count(&consumer) > 1 && Instant::now() < until {
             sleep(Duration::from_millis(10)).await;
@@ -202,6 +211,7 @@ impl Source {
         match timeout(left, closed).await {
             Ok(_) => info!("left the group"),
             Err(_) => warn!(
+                ?patience,
                 "the consumer did not close in time; the group drops it by its session time-out"
             ),
         }

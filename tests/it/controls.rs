@@ -226,7 +226,8 @@ async fn without_doubt_who_was_replaced_asks_for_what_its_successor_has_journale
         scene.environment = scene.environment.set("WORKFLOW_RETRY_BASE", "4s");
         scene.model.suffer(Ailment::Broken);
         scene.publish(0, [json!("analyze this"), json!("analyze that")]).await;
-        let one = scene.start("one");
+        // It hears late of what it has lost, so that the calls of its retries are not cut short by that.
+        let one = scene.start_trapped("one", "revoke.called=pause:3000");
         shows(&one, "weir_workflows_waiting_retry 2\n").await;
         one.signal("STOP").await;
         scene.model.suffer(Ailment::None);

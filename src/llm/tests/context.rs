@@ -143,7 +143,8 @@ fn a_loaded_model_is_found_by_its_name() {
 }
 
 fn body(terms: &Terms, request: &Request<'_>) -> Value {
-    serde_json::from_slice(&ollama_request::body("m", terms, request)).unwrap()
+    serde_json::from_slice(&ollama_request::body("m", terms, request, Estimate::of(request)))
+        .unwrap()
 }
 
 #[test]
