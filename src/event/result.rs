@@ -1,5 +1,7 @@
 //! What weir answers to an event: the record of the results topic.
 
+use std::ops::Range;
+
 use bytes::Bytes;
 use serde_json::{Map, Value};
 use uuid::Uuid;
@@ -8,6 +10,9 @@ use super::json::{Object, push_object, written_size};
 
 /// What a result takes besides its ids' texts and its state: the names, the id, the status and the time.
 const FRAME: usize = 256;
+
+/// Where the correlation id stands in a result.
+const KEY: Range<usize> = 19..55;
 
 /// The one result of an event.
 #[derive(Debug, Clone, PartialEq)]
@@ -56,14 +61,12 @@ impl WorkflowResult {
         object.end().into()
     }
 
-    /// Returns the record's key: the correlation id as text, so that the results of one event stay
-    /// together.
+    /// Writes the record: its key, which is the correlation id as text, so that the results of one event stay
+    /// together, and its value. The key is a view of the value, where it stands first.
     #[must_use]
-    pub fn key(&self) -> Bytes {
-        let mut digits = Uuid::encode_buffer();
-        Bytes::copy_from_slice(
-            self.correlation_id.hyphenated().encode_lower(&mut digits).as_bytes(),
-        )
+    pub fn record(&self) -> (Bytes, Bytes) {
+        let value = self.encode();
+        (value.slice(KEY), value)
     }
 }
 

@@ -287,8 +287,8 @@ fn answer(
 }
 
 fn outgoing(result: &WorkflowResult) -> Outgoing {
-    let (key, value) = (Some(result.key()), result.encode());
-    Outgoing { topic: Topic::Results, partition: None, key, value, headers: Vec::new() }
+    let (key, value) = result.record();
+    Outgoing { topic: Topic::Results, partition: None, key: Some(key), value, headers: Vec::new() }
 }
 
 /// Cuts a text to what may be published of it, at a character's end.

@@ -3,7 +3,7 @@
 //! Rooms reach it by channels: records and rebalances come from the source, effects from the runs.
 
 use std::collections::HashMap;
-use std::future::Future;
+use std::future::{Future, ready};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,8 +34,12 @@ const IDLE_TURN: Duration = Duration::from_secs(2);
 /// How many finished runs, effects or batches of records one turn takes before it acts.
 const TURN_MAX: usize = 1024;
 
-/// How many runs one turn starts, or sheds, before it looks at what else has happened.
-const STARTS_MAX: usize = 256;
+/// How many runs one turn starts, or sheds, before it looks at what else has happened: the outcome of a transaction
+/// waits for no more, and the next one can only begin then.
+const STARTS_MAX: usize = 64;
+
+/// How many such turns there are before the runtime may see to other tasks.
+const TURNS_MAX: usize = 8;
 
 /// Beyond the grace, how long a drain waits for its last transaction.
 const LAST_COMMIT: Duration = Duration::from_secs(10);
@@ -105,6 +109,8 @@ pub struct Driver<P> {
     ticket: u64,
     /// More may start than the last turn has started.
     more: bool,
+    /// How many turns there were since the runtime could see to other tasks.
+    turns: usize,
     draining_until: Option<Instant>,
     turned_at: Instant,
     end: Option<Result<End, sink::Error>>,
@@ -132,6 +138,7 @@ impl<P: Publisher> Driver<P> {
             tickets: HashMap::new(),
             ticket: 0,
             more: false,
+            turns: 0,
             draining_until: None,
             turned_at: Instant::now(),
             end: None,
@@ -206,6 +213,7 @@ impl<P: Publisher> Driver<P> {
             .into_iter()
             .flatten()
             .fold(wake, Instant::min);
+        self.turns = if self.more { self.turns % TURNS_MAX + 1 } else { 0 };
         let shutdown = &self.parts.shutdown;
         // Biased: an order to stop and the outcome of a transaction come before new work, whatever the load.
         tokio::select! {
@@ -216,7 +224,8 @@ impl<P: Publisher> Driver<P> {
             Some(ended) = self.runs.join_next_with_id() => self.take_ended(ended),
             Some(request) = self.parts.requests.recv() => self.take_requests(request),
             Some(event) = self.parts.events.recv() => self.take_events(event),
-            () = yield_now(), if self.more => {}
+            () = yield_now(), if self.turns == TURNS_MAX => {}
+            () = ready(()), if self.more => {}
             () = sleep_until(wake) => {}
         }
     }

@@ -30,7 +30,7 @@ fn a_result_has_its_seven_fields_in_order() {
             r#"{{"correlation_id":"{ID}","workflow_id":"w\"","workflow_run_id":"","result":{{"é\n":[1,1e+16,-0.0,"/"]}},"status":"success","timestamp":"2025-01-27T10:00:00.000120+00:00","error":null}}"#
         )
     );
-    assert_eq!(result.key(), ID);
+    assert_eq!(result.record().0, ID);
 }
 
 fn read(letter: &DeadLetter<'_>, limit: usize) -> Value {
