@@ -116,9 +116,6 @@ pub(super) fn thousand_partitions(scale: Scale) {
     let done = weir.follow(total * 2, || world.committed(&outsider));
     let next = format!("{:.2} s, all done after {:.2} s", ready.as_secs_f64(), seconds(&done));
     judge("the next start: ready after", &next, "<= 5 s", ready <= Duration::from_secs(5));
-    // Before it may begin, the broker has to end what the first start did last.
-    let bare = raw::next_start(&world, partitions);
-    tell("a bare producer's next start", &format!("{:.2} s", bare.as_secs_f64()));
     let peak = weir.peak();
     judge("memory at most", &mib(peak), "<= 200 MiB", peak <= 200 << 20);
 }

@@ -81,23 +81,6 @@ pub(crate) fn few_records(world: &World, count: usize) -> Times {
     Times::new(times.collect())
 }
 
-/// Returns how long a producer takes to be initialised that follows one with its id, which has just committed a
-/// transaction on each of so many partitions and was closed: a broker lets it in when all their markers are written.
-pub(crate) fn next_start(world: &World, partitions: i32) -> Duration {
-    let producer = transactional_producer(world);
-    world.led(&world.copies);
-    producer.begin();
-    for partition in 0..partitions {
-        let record: BaseRecord<'_, str, str> = BaseRecord::to(&world.copies);
-        producer.send(record.partition(partition).key("key").payload("payload"));
-    }
-    producer.commit(None);
-    drop(producer);
-    let since = Instant::now();
-    drop(transactional_producer(world));
-    since.elapsed()
-}
-
 /// Returns how long it takes to join the group: from a client that is not there yet to its assignment.
 pub(crate) fn join(world: &World) -> Duration {
     let since = Instant::now();
