@@ -185,8 +185,13 @@ impl Board {
             Blame::Load => cell.busy.refused(asked, cell.calls, limits, now),
             Blame::Unfit => {
                 (cell.unfit_until, cell.resident) = (Some(now + UNFIT_FOR), false);
+                cell.busy.took(self.rules.permits);
             }
-            Blame::Endpoint | Blame::Connection | Blame::Stuck | Blame::Deaf => {
+            Blame::Endpoint => {
+                cell.busy.took(self.rules.permits);
+                cell.busy.leave_alone(asked.unwrap_or_default(), now);
+            }
+            Blame::Connection | Blame::Stuck | Blame::Deaf => {
                 cell.busy.leave_alone(asked.unwrap_or_default(), now);
             }
         }
@@ -345,7 +350,8 @@ impl Board {
             place.cells.iter_mut().for_each(|cell| cell.resident = false);
         }
         let cell = place.cells.get_mut(model)?;
-        let is_try = cell.busy.is_tried();
+        // Where the breaker is not closed, others have failed there as well: each call costs its attempt.
+        let is_try = cell.busy.is_tried() && cell.breaker.state() == BreakerState::Closed;
         cell.resident = true;
         cell.calls += 1;
         if cell.breaker.begin_trial() {

@@ -10,6 +10,10 @@ use tokio::time::Instant;
 
 use super::breaker::Limits;
 
+/// How many refusals in a row are waited out: by the default rests, eleven seconds. One that goes on refusing is not
+/// busy but of no use, and its calls have to come to an end.
+const WAITED_OUT_MAX: u32 = 4;
+
 /// What is known of the load of a model's endpoint.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Busy {
@@ -18,6 +22,8 @@ pub(super) struct Busy {
     rest: Duration,
     /// How many calls it is sent at once; `None` is no fewer than there are permits.
     room: Option<usize>,
+    /// How often it has refused since it answered a call.
+    refusals: u32,
 }
 
 impl Busy {
@@ -31,9 +37,9 @@ impl Busy {
         self.room.map_or(permits, |room| room.min(permits))
     }
 
-    /// Returns whether a call that is sent now only tries how much it takes.
+    /// Returns whether a call that is sent now only tries how much it takes, and costs nothing if it is refused.
     pub(super) fn is_tried(&self) -> bool {
-        self.room.is_some()
+        self.room.is_some() && self.refusals <= WAITED_OUT_MAX
     }
 
     /// Returns whether it has answered nobody since it refused a call.
@@ -53,6 +59,7 @@ impl Busy {
         if self.until(now).is_none() {
             self.rest = (self.rest * 2).max(limits.rest).min(limits.rest_max);
             self.until = Some(now + self.rest);
+            self.refusals = self.refusals.saturating_add(1);
         }
         self.room = Some(open.max(1));
         self.leave_alone(asked.unwrap_or_default(), now);
@@ -65,6 +72,12 @@ impl Busy {
 
     /// Takes note of an answer. What the endpoint asked for still holds: the call may be older.
     pub(super) fn answered(&mut self, permits: usize) {
+        self.refusals = 0;
+        self.took(permits);
+    }
+
+    /// Takes note of a call that was not refused, however badly it ended: there was room for it.
+    pub(super) fn took(&mut self, permits: usize) {
         self.rest = Duration::ZERO;
         self.room = self.room.map(|room| room + 1).filter(|room| *room < permits);
     }

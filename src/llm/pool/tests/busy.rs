@@ -137,3 +137,32 @@ async fn nothing_stands_in_for_an_endpoint_that_only_has_too_much_to_do() {
     assert!(permit.is_ok());
     assert_eq!(begun.elapsed(), seconds(1));
 }
+
+#[tokio::test(start_paused = true)]
+async fn so_many_refusals_in_a_row_cost_nothing_and_an_answer_makes_them_forgotten() {
+    let pool = pool(1, 4, |_| ());
+    let mut tries = Vec::new();
+
+    for _ in 0..6 {
+        let permit = enter(&pool, "a").await;
+        tries.push(permit.is_try());
+        permit.end(Some(&full()), None);
+    }
+
+    assert_eq!(tries, [false, true, true, true, true, false], "the first one was no try");
+    enter(&pool, "a").await.end(None, None);
+    enter(&pool, "a").await.end(Some(&full()), None);
+    assert!(enter(&pool, "a").await.is_try());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_fails_otherwise_shows_that_there_was_room() {
+    let pool = pool(1, 4, |_| ());
+    let garbage = Fault::BadOutput { reason: "no JSON".to_owned() };
+    enter(&pool, "a").await.end(Some(&full()), None);
+
+    enter(&pool, "a").await.end(Some(&garbage), None);
+
+    let _two = [enter(&pool, "a").await, enter(&pool, "a").await];
+    assert!(is_kept(&pool).await, "room for two by now");
+}
