@@ -225,7 +225,7 @@ impl<P: Publisher> Driver<P> {
             Some(request) = self.parts.requests.recv() => self.take_requests(request),
             Some(event) = self.parts.events.recv() => self.take_events(event),
             () = yield_now(), if self.turns == TURNS_MAX => {}
-            () = ready(()), if self.more => {}
+            () = ready(()), if self.more && self.turns < TURNS_MAX => {}
             () = sleep_until(wake) => {}
         }
     }
