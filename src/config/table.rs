@@ -235,8 +235,8 @@ const LLM: &[Variable] = variables! {
     LLM_MAX_ANSWER = "1MiB", Kind::Size("1KiB", "64MiB");
     /// The longest line of a stream taken, or body where nothing is streamed.
     LLM_MAX_LINE = "8MiB", Kind::Size("4KiB", "256MiB");
-    /// How long calls wait where no endpoint can be asked, at start or because all rest; then they fail like
-    /// any others.
+    /// How long calls wait where no endpoint can be asked, at start or because all rest; then they fail, for
+    /// good where the servers are there and only fail.
     LLM_START_TIMEOUT = "30s", Kind::Duration("1s", "1h");
     /// After how many faults of its own in a row an endpoint rests from a model.
     LLM_BREAKER_FAULTS = "3", Kind::Count(1, 1000);

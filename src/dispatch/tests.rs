@@ -56,7 +56,7 @@ impl ChatModel for Model {
                 return Err(llm::Error {
                     endpoint: "http://model".into(),
                     fault,
-                    elsewhere: false,
+                    again: llm::Again::Here,
                 });
             }
             let (text, model) = (format!("answer to {task}"), "m".into());

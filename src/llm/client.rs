@@ -14,7 +14,7 @@ use super::call::{self, Deadlines, Exchange};
 use super::config::{Config, Provider, Pull};
 use super::desk::{Desk, View};
 use super::door::Door;
-use super::error::{Error, Fault};
+use super::error::{Again, Error, Fault};
 use super::estimate::Estimate;
 use super::model::{Answer, ChatModel, DoneReason, Request, Timings};
 use super::observe::{Call, Observation, Observer, Running};
@@ -200,7 +200,7 @@ impl Client {
                     moves -= 1;
                     continue;
                 }
-                Err(turned) => return Err(self.turned(turned)),
+                Err(turned) => return Err(self.turned(turned, pool.patience())),
             };
             queued += permit.queued();
             let (is_try, door) = (permit.is_try(), Arc::clone(permit.door()));
@@ -228,7 +228,8 @@ impl Client {
                     if is_try && blame == Blame::Load && refused.elapsed() < pool.patience() {
                         continue;
                     }
-                    let may_move = error.elsewhere || self.is_awaited(&error, &who, &door);
+                    let is_elsewhere = error.again == Again::Elsewhere;
+                    let may_move = is_elsewhere || self.is_awaited(&error, &who, &door);
                     if !may_move || moves == 0 || !blame.is_free() {
                         return Err(error);
                     }
@@ -280,8 +281,9 @@ impl Client {
         let load = ended.as_ref().ok().map(|exchange| exchange.draft.server.load);
         let is_ready = permit.end(ended.as_ref().err(), load.filter(|load| !load.is_zero()));
         ended.map_err(|fault| {
-            let elsewhere = is_ready || self.has_stand_in(&who.model);
-            Error { elsewhere, ..door.fail(fault) }
+            let may_move = is_ready || self.has_stand_in(&who.model);
+            let again = if may_move { Again::Elsewhere } else { Again::Here };
+            Error { again, ..door.fail(fault) }
         })
     }
 
@@ -302,9 +304,14 @@ impl Client {
         !is_last && (who.model != *model || !self.is_main(who.desk))
     }
 
-    fn turned(&self, turned: Turned) -> Error {
+    fn turned(&self, turned: Turned, waited: Duration) -> Error {
         match turned {
-            Turned::Failed(door, fault) => door.fail(fault),
+            // A server that is away most often comes back; one that is there and only fails for so long does not.
+            Turned::Failed(door, fault) => {
+                let is_away = !matches!(Blame::of(&fault), Blame::Endpoint | Blame::Load);
+                let again = if is_away { Again::Here } else { Again::Nowhere { waited } };
+                Error { again, ..door.fail(fault) }
+            }
             Turned::Away => {
                 self.fail(Fault::Unreachable { reason: "every endpoint rests".to_owned() })
             }

@@ -10,7 +10,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 
 use super::base_url::{BaseUrl, is_loopback};
 use super::client::SetupError;
-use super::error::{Error, Fault};
+use super::error::{Again, Error, Fault};
 
 /// What stands in an error where a server repeated a secret.
 const REDACTED: &str = "[redacted]";
@@ -107,7 +107,7 @@ impl Endpoint {
     pub(super) fn fail(&self, fault: Fault) -> Error {
         // In this order: half a secret at the cut would not be recognised.
         let fault = fault.map_text(|text| shorten(self.redact(text)));
-        Error { endpoint: Arc::clone(&self.label), fault, elsewhere: false }
+        Error { endpoint: Arc::clone(&self.label), fault, again: Again::Here }
     }
 
     fn redact(&self, text: String) -> String {

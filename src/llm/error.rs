@@ -11,14 +11,29 @@ use crate::retry::Disposition;
 
 /// A call that brought no answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{endpoint}: {fault}")]
+#[error("{endpoint}: {fault}{again}")]
 pub struct Error {
     /// The base URL that was asked, without credentials; of a [`Fault::SchemaMismatch`] the model.
     pub endpoint: Arc<str>,
     /// What went wrong.
     pub fault: Fault,
-    /// Whether another endpoint, or a model in its place, stands ready to be asked instead.
-    pub elsewhere: bool,
+    /// Where the call may be made again, if the fault allows it.
+    pub again: Again,
+}
+
+/// Where a call that brought no answer may be made again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Again {
+    /// Where it was made, after a back-off.
+    Here,
+    /// At another endpoint that stands ready, or of a model in its place.
+    Elsewhere,
+    /// Nowhere: it was not even made, for no endpoint could be asked for so long, and calls that were tried there
+    /// brought nothing but this fault and its like.
+    Nowhere {
+        /// How long it was in line.
+        waited: Duration,
+    },
 }
 
 /// What went wrong with a call.
@@ -205,12 +220,10 @@ impl Error {
     /// Returns what to do about it.
     #[must_use]
     pub fn disposition(&self) -> Disposition {
-        match self.fault.disposition() {
-            Disposition::Retry { .. } if self.elsewhere => Disposition::Elsewhere,
-            here @ (Disposition::Retry { .. }
-            | Disposition::Elsewhere
-            | Disposition::Reject
-            | Disposition::Stop) => here,
+        match (self.fault.disposition(), self.again) {
+            (Disposition::Retry { .. }, Again::Elsewhere) => Disposition::Elsewhere,
+            (Disposition::Retry { .. }, Again::Nowhere { .. }) => Disposition::Reject,
+            (disposition, Again::Here | Again::Elsewhere | Again::Nowhere { .. }) => disposition,
         }
     }
 }
@@ -301,6 +314,20 @@ impl Fault {
         };
         *text = rewrite(std::mem::take(text));
         self
+    }
+}
+
+impl fmt::Display for Again {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Here | Self::Elsewhere => Ok(()),
+            Self::Nowhere { waited } => {
+                write!(
+                    f,
+                    "; this was the answer to others, and after {waited:?} in line it is given up"
+                )
+            }
+        }
     }
 }
 

@@ -40,7 +40,7 @@ pub use base_urls::BaseUrls;
 pub use check::{CheckReport, Presence};
 pub use client::{Client, SetupError};
 pub use config::{Config, Ollama, OpenAi, Provider, Pull};
-pub use error::{CLASSES, Cut, Error, Fault, Phase};
+pub use error::{Again, CLASSES, Cut, Error, Fault, Phase};
 pub use estimate::Estimate;
 pub use keep_alive::KeepAlive;
 pub use model::{Answer, ChatModel, DoneReason, Input, Message, Request, Role, Timings, Usage};

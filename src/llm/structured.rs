@@ -6,7 +6,7 @@
 
 use serde_json::Value;
 
-use super::error::{Error, Fault};
+use super::error::{Again, Error, Fault};
 use super::model::{Answer, ChatModel, Input, Message, Request, Role, Usage};
 use super::schema::Schema;
 
@@ -55,7 +55,7 @@ pub async fn ask(
         }
         Err(mistakes) => {
             let fault = Fault::SchemaMismatch { mistakes: mistakes.join("; ") };
-            Err(Error { endpoint: second.model, fault, elsewhere: false })
+            Err(Error { endpoint: second.model, fault, again: Again::Here })
         }
     }
 }

@@ -13,7 +13,7 @@ use crate::agents::AgentState;
 use crate::event::{self, Defaults};
 use crate::graph::Graph;
 use crate::journal::{self, Effects};
-use crate::llm::{self, Answer, ChatModel, DoneReason, Fault, Timings};
+use crate::llm::{self, Again, Answer, ChatModel, DoneReason, Fault, Timings};
 use crate::record::{Epoch, Offset, PartitionId, Position, Record};
 use crate::retry::Pause;
 use crate::sink::{Limits, Outgoing, Topic};
@@ -52,9 +52,9 @@ impl ChatModel for Model {
     fn ask<'a>(&'a self, request: llm::Request<'a>) -> BoxFuture<'a, Result<Answer, llm::Error>> {
         self.asked.fetch_add(1, Ordering::Relaxed);
         async move {
-            let elsewhere = matches!(self.behaviour, Behaviour::Moves);
-            let fail =
-                |fault| Err(llm::Error { endpoint: "http://model".into(), fault, elsewhere });
+            let moves = matches!(self.behaviour, Behaviour::Moves);
+            let again = if moves { Again::Elsewhere } else { Again::Here };
+            let fail = |fault| Err(llm::Error { endpoint: "http://model".into(), fault, again });
             match self.behaviour {
                 Behaviour::Answers => {}
                 Behaviour::Fails | Behaviour::Moves => {

@@ -245,6 +245,32 @@ async fn a_frozen_runner_is_found_out_and_tried_again_where_it_is_the_only_one()
 }
 
 #[tokio::test]
+async fn a_wait_in_vain_is_the_last_where_the_server_is_there_and_only_fails() {
+    let soon = Duration::from_secs(1);
+    for health in [Health::Error, Health::Busy, Health::Dead] {
+        let model = FickleModel::start(LATENCY);
+        let mut config = ollama(&model.url);
+        config.start_timeout = soon;
+        (config.breaker_rest, config.breaker_rest_max) = (4 * soon, 4 * soon);
+        let client = client(&config);
+        model.turn(health);
+        for _ in 0..config.breaker_faults {
+            let error = ask(&client, "hi").await.unwrap_err();
+            let may_repeat = matches!(error.disposition(), Disposition::Retry { .. });
+            assert!(may_repeat || error.to_string().contains("in line"), "{health:?}: {error}");
+        }
+
+        let begun = Instant::now();
+        let error = ask(&client, "hi").await.unwrap_err();
+
+        assert!(begun.elapsed() >= soon, "{health:?}: {error}");
+        let is_last = error.disposition() == Disposition::Reject;
+        assert_eq!(is_last, health != Health::Dead, "{health:?}: {error}");
+        assert_eq!(is_last, error.to_string().ends_with("after 1s in line it is given up"));
+    }
+}
+
+#[tokio::test]
 async fn a_call_that_was_not_sent_goes_elsewhere_at_once() {
     let model = FickleModel::start(LATENCY);
     let client = client(&ollama(&format!("http://127.0.0.1:1,{}", model.url)));
