@@ -31,6 +31,7 @@ fn settled(now: Instant) -> Machine<()> {
             max: Duration::from_secs(60),
         },
         size: Size { records_max: 1_000, bytes_max: 8 * 1024 * 1024 },
+        spacing: Duration::ZERO,
     };
     let mut machine = Machine::new(settings, 1);
     let epoch = Epoch(1);

@@ -361,6 +361,7 @@ impl Service {
                 bytes_max: usize::try_from(kafka.transaction_max_bytes.as_u64())
                     .unwrap_or(usize::MAX),
             },
+            spacing: kafka.transaction_spacing,
         }
     }
 }

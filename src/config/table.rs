@@ -166,6 +166,9 @@ const KAFKA: &[Variable] = variables! {
     KAFKA_TRANSACTION_MAX_RECORDS = "10000", Kind::Count(1, 100_000);
     /// The most bytes in one transaction; a larger record goes alone.
     KAFKA_TRANSACTION_MAX_BYTES = "8MiB", Kind::Size("64KiB", "256MiB");
+    /// How long after one another transactions begin where much happens, so that each carries more; `0` for as
+    /// soon as the last one has ended.
+    KAFKA_TRANSACTION_SPACING = "20ms", Kind::Duration("0s", "1s");
     /// What librdkafka may read ahead, per partition.
     KAFKA_PREFETCH = "1MiB", Kind::Size("64KiB", "64MiB");
 };

@@ -110,6 +110,13 @@ pub struct Config {
     ///
     /// This much is held twice, by weir and by librdkafka's queue.
     pub transaction_max_bytes: ByteSize,
+    /// How long after one another transactions begin where much happens. Default `20ms`, from 0 to 1 s.
+    ///
+    /// One of fewer than 64 effects and results does not make the next one wait, nor does one wait for
+    /// more than a thousand. `0` commits as often as the broker can, which costs it and weir about as
+    /// much as a few hundred records each time.
+    #[serde(with = "humantime_serde")]
+    pub transaction_spacing: Duration,
     /// What librdkafka may read ahead, per partition. Default `1MiB`, from 64 KiB to 64 MiB.
     ///
     /// Small values cost a round trip per fetch, large ones memory: an instance may own every partition.
@@ -297,6 +304,7 @@ impl Default for Config {
             transaction_timeout: Duration::from_secs(10),
             transaction_max_records: 10_000,
             transaction_max_bytes: ByteSize::mib(8),
+            transaction_spacing: Duration::from_millis(20),
             prefetch: ByteSize::mib(1),
             properties: Properties::default(),
         }

@@ -46,6 +46,20 @@ pub struct Load {
     pub settlements: Vec<Settlement>,
 }
 
+impl Load {
+    /// Returns how many effects and ended events it has.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.entries.len() + self.settlements.len()
+    }
+
+    /// Says whether it has nothing.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
 /// What waits for a transaction.
 #[derive(Debug, Default)]
 pub struct Queue {
@@ -67,7 +81,19 @@ impl Queue {
     /// Says whether nothing waits.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.entries.is_empty() && self.settlements.is_empty()
+        self.len() == 0
+    }
+
+    /// Returns how many effects and ended events wait.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.entries.len() + self.settlements.len()
+    }
+
+    /// Returns how many effects wait.
+    #[must_use]
+    pub fn effects(&self) -> usize {
+        self.entries.len()
     }
 
     /// Says whether anything of a partition waits.

@@ -98,8 +98,12 @@ impl<J: Clone> Machine<J> {
         if self.queue.is_empty() && !self.in_doubt {
             return None;
         }
+        if self.gathers_until().is_some_and(|until| until > now) {
+            return None;
+        }
         self.hasten();
         let load = self.queue.take(self.settings.size);
+        self.pace.begin(load.len(), now);
         self.nonce = self.nonce.wrapping_add(1);
         let mut touched = touched(&load);
         if self.in_doubt {

@@ -18,11 +18,13 @@ use super::offsets::Tracker;
 
 mod commits;
 mod leaving;
+mod pace;
 mod runs;
 #[cfg(test)]
 mod tests;
 
 use leaving::{Drain, Revocation};
+use pace::Pace;
 
 /// The first wait after a transaction that was aborted; it doubles up to [`COMMIT_BACKOFF_MAX`].
 const COMMIT_BACKOFF: Duration = Duration::from_millis(100);
@@ -43,6 +45,8 @@ pub struct Settings {
     pub retry: RetryPolicy,
     /// The size of one transaction.
     pub size: Size,
+    /// How long after one another busy transactions begin.
+    pub spacing: Duration,
 }
 
 /// An event as it enters the machine.
@@ -224,6 +228,7 @@ pub struct Machine<J> {
     queue: Queue,
     load: Option<Load>,
     nonce: u32,
+    pace: Pace,
     commit_after: Option<Instant>,
     commit_backoff: Duration,
     outbox: VecDeque<Action<J>>,
@@ -252,6 +257,7 @@ impl<J: Clone> Machine<J> {
     pub fn new(settings: Settings, nonce: u32) -> Self {
         Self {
             lanes: Lanes::new(settings.ordering),
+            pace: Pace::new(settings.spacing, settings.size.records_max),
             settings,
             partitions: BTreeMap::new(),
             ready: VecDeque::new(),
@@ -319,7 +325,7 @@ impl<J: Clone> Machine<J> {
     pub fn deadline(&self) -> Option<Instant> {
         let timer = self.timers.keys().next().map(|(at, _)| *at);
         let is_due = self.load.is_none() && (self.in_doubt || !self.queue.is_empty());
-        let commit = self.commit_after.filter(|_| is_due);
+        let commit = self.commit_after.max(self.gathers_until()).filter(|_| is_due);
         let revocation = self.revocation.as_ref().and_then(Revocation::due);
         let drain = self.drain.as_ref().and_then(Drain::due);
         [timer, commit, revocation, drain].into_iter().flatten().min()

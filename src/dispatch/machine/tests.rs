@@ -6,6 +6,8 @@ use crate::sink::{Limits, Topic};
 
 #[path = "late_tests.rs"]
 mod late;
+#[path = "pace_tests.rs"]
+mod pace;
 
 const P0: PartitionId = PartitionId(0);
 const SECOND: Duration = Duration::from_secs(1);
@@ -35,14 +37,23 @@ fn bench(in_flight_max: usize, ordering: Ordering) -> Bench {
 }
 
 fn bench_of_attempts(attempts_max: u32, in_flight_max: usize, ordering: Ordering) -> Bench {
-    let settings = Settings {
+    bench_of(|settings| {
+        (settings.in_flight_max, settings.ordering) = (in_flight_max, ordering);
+        settings.retry.attempts_max = attempts_max;
+    })
+}
+
+fn bench_of(set: impl FnOnce(&mut Settings)) -> Bench {
+    let mut settings = Settings {
         group: "group".into(),
         topic: "events".into(),
-        in_flight_max,
-        ordering,
-        retry: RetryPolicy { attempts_max, base: SECOND, max: 10 * SECOND },
+        in_flight_max: 1,
+        ordering: Ordering::Unordered,
+        retry: RetryPolicy { attempts_max: 3, base: SECOND, max: 10 * SECOND },
         size: Size { records_max: 100, bytes_max: 1 << 20 },
+        spacing: Duration::ZERO,
     };
+    set(&mut settings);
     let mut machine = Machine::new(settings, 7);
     for id in [P0, PartitionId(1)] {
         machine.assign(id, Epoch(1), Tracker::start(Offset(0), Offset(0)), HashMap::new());
@@ -138,6 +149,22 @@ impl Bench {
             || 1.0 - f64::EPSILON,
             self.now,
         );
+        self.turn()
+    }
+
+    fn effect(&mut self, offset: i64, ticket: u64) -> &mut Self {
+        let effect = Effect {
+            event_id: uuid::Uuid::nil(),
+            offset: Offset(offset),
+            node: "n".into(),
+            visit: 0,
+            attempt: 1,
+            update: serde_json::value::to_raw_value(&1).unwrap(),
+            usage: None,
+            took: None,
+        };
+        let record = outgoing(Topic::Journal, "{}");
+        self.machine.record(at(0, offset), effect, Some(record), Some(ticket));
         self.turn()
     }
 
@@ -606,18 +633,7 @@ fn records_that_their_topic_refuses_are_replaced_in_their_place_and_tried_again_
 fn an_effect_that_the_journal_does_not_take_lets_its_run_go_on() {
     let mut bench = bench(9, Ordering::Unordered);
     bench.send(0, 0, "a");
-    let effect = Effect {
-        event_id: uuid::Uuid::nil(),
-        offset: Offset(0),
-        node: "n".into(),
-        visit: 0,
-        attempt: 1,
-        update: serde_json::value::to_raw_value(&1).unwrap(),
-        usage: None,
-        took: None,
-    };
-    bench.machine.record(at(0, 0), effect, Some(outgoing(Topic::Journal, "{}")), Some(5));
-    bench.turn();
+    bench.effect(0, 5);
 
     assert!(bench.machine.oversized(&limits(1)).is_empty());
     bench.abort();

@@ -1,0 +1,53 @@
+//! When the next transaction may begin.
+//!
+//! A transaction costs the broker and librdkafka about as much as a few hundred records do. Where little happens it
+//! begins at once. Where much does, it waits a little for more, but never for what can't come.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::Machine;
+
+/// A transaction of so many effects and ended events was a busy one.
+const BUSY: usize = 64;
+
+/// So many are enough for any transaction.
+const ENOUGH: usize = 1_000;
+
+/// How transactions follow one another.
+#[derive(Debug)]
+pub(super) struct Pace {
+    spacing: Duration,
+    enough: usize,
+    begun: Option<Instant>,
+    is_busy: bool,
+}
+
+impl Pace {
+    /// Busy transactions begin `spacing` after one another, or as soon as `load_max` fill one.
+    pub(super) fn new(spacing: Duration, load_max: usize) -> Self {
+        Self { spacing, enough: load_max.min(ENOUGH), begun: None, is_busy: false }
+    }
+
+    /// Takes note of a transaction that begins now with so much.
+    pub(super) fn begin(&mut self, load: usize, now: Instant) {
+        (self.begun, self.is_busy) = (Some(now), load >= BUSY);
+    }
+
+    /// Returns until when the next transaction waits for more than so much; `None` when it does not.
+    fn until(&self, load: usize) -> Option<Instant> {
+        let begun = self.begun.filter(|_| self.is_busy && load < self.enough)?;
+        begun.checked_add(self.spacing)
+    }
+}
+
+impl<J> Machine<J> {
+    /// Returns until when the next transaction waits for more; `None` when it does not.
+    pub(super) fn gathers_until(&self) -> Option<Instant> {
+        let is_pressed = self.drain.is_some() || self.revocation.is_some() || self.in_doubt;
+        // Runs that all wait for their effects to be committed bring nothing more.
+        let stands_still = self.running > 0 && self.queue.effects() >= self.running;
+        if is_pressed || stands_still { None } else { self.pace.until(self.queue.len()) }
+    }
+}

@@ -1,0 +1,100 @@
+//! When transactions begin.
+
+use super::*;
+
+const SPACING: Duration = Duration::from_millis(20);
+const SHORT: Duration = Duration::from_millis(19);
+const REST: Duration = Duration::from_millis(1);
+
+/// A machine with so many runs that have started.
+fn paced(runs: i64) -> Bench {
+    let mut bench = bench_of(|settings| {
+        (settings.spacing, settings.in_flight_max) = (SPACING, 2_000);
+        settings.size.records_max = 10_000;
+    });
+    for offset in 0..runs {
+        bench.send(0, offset, "a");
+    }
+    bench
+}
+
+fn done(bench: &mut Bench, offsets: std::ops::Range<i64>) {
+    for offset in offsets {
+        bench.done(0, offset);
+    }
+}
+
+#[test]
+fn a_transaction_begins_at_once_where_little_happens() {
+    let mut bench = paced(100);
+    done(&mut bench, 0..1);
+    assert!(bench.batch.is_some(), "the first");
+    done(&mut bench, 1..60);
+
+    bench.apply();
+
+    assert!(bench.batch.is_some(), "the one before had a single event");
+}
+
+#[test]
+fn after_a_busy_one_the_next_waits_for_more() {
+    let mut bench = paced(200);
+    done(&mut bench, 0..1);
+    done(&mut bench, 1..100);
+    bench.apply(); // the one with 99 begins
+    done(&mut bench, 100..110);
+    bench.after(SHORT).apply();
+    assert!(!bench.batch.is_some());
+    assert_eq!(bench.machine.deadline(), Some(bench.now + REST));
+    done(&mut bench, 110..120);
+
+    bench.after(REST);
+
+    assert!(bench.batch.is_some());
+    assert_eq!(bench.apply().published().len(), 120);
+}
+
+#[test]
+fn nobody_waits_for_more_than_enough() {
+    let mut bench = paced(1_300);
+    done(&mut bench, 0..1);
+    done(&mut bench, 1..100);
+    bench.apply();
+    done(&mut bench, 100..1_099);
+    bench.apply();
+    assert!(!bench.batch.is_some());
+
+    done(&mut bench, 1_099..1_100);
+
+    assert!(bench.batch.is_some());
+}
+
+#[test]
+fn nobody_waits_where_all_runs_wait_for_the_journal() {
+    let mut bench = paced(103);
+    done(&mut bench, 0..1);
+    done(&mut bench, 1..100);
+    bench.apply();
+    bench.effect(100, 1).effect(101, 2).apply();
+    assert!(!bench.batch.is_some(), "one run is still at work");
+
+    bench.effect(102, 3);
+
+    assert!(bench.batch.is_some());
+}
+
+#[test]
+fn nobody_waits_on_the_way_out() {
+    let mut bench = paced(200);
+    done(&mut bench, 0..1);
+    done(&mut bench, 1..100);
+    bench.apply();
+    done(&mut bench, 100..101);
+    bench.apply();
+    assert!(!bench.batch.is_some());
+
+    bench.machine.drain(bench.now + SECOND);
+    bench.turn();
+
+    assert!(bench.batch.is_some());
+}
