@@ -44,7 +44,7 @@ fn after_a_busy_one_the_next_waits_for_more() {
     bench.apply(); // the one with 99 begins
     done(&mut bench, 100..110);
     bench.after(SHORT).apply();
-    assert!(!bench.batch.is_some());
+    assert!(bench.batch.is_none());
     assert_eq!(bench.machine.deadline(), Some(bench.now + REST));
     done(&mut bench, 110..120);
 
@@ -62,7 +62,7 @@ fn nobody_waits_for_more_than_enough() {
     bench.apply();
     done(&mut bench, 100..1_099);
     bench.apply();
-    assert!(!bench.batch.is_some());
+    assert!(bench.batch.is_none());
 
     done(&mut bench, 1_099..1_100);
 
@@ -76,7 +76,7 @@ fn nobody_waits_where_all_runs_wait_for_the_journal() {
     done(&mut bench, 1..100);
     bench.apply();
     bench.effect(100, 1).effect(101, 2).apply();
-    assert!(!bench.batch.is_some(), "one run is still at work");
+    assert!(bench.batch.is_none(), "one run is still at work");
 
     bench.effect(102, 3);
 
@@ -91,7 +91,7 @@ fn nobody_waits_on_the_way_out() {
     bench.apply();
     done(&mut bench, 100..101);
     bench.apply();
-    assert!(!bench.batch.is_some());
+    assert!(bench.batch.is_none());
 
     bench.machine.drain(bench.now + SECOND);
     bench.turn();
