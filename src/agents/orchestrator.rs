@@ -18,8 +18,8 @@ const NOBODY: &str = "end";
 /// # Errors
 /// [`AgentError::TaskNotText`] once the task's words matter and it has none.
 pub fn orchestrator(state: &AgentState) -> Result<AgentUpdate, AgentError> {
-    let next = |agent: &str| AgentUpdate {
-        current_agent: Some(agent.to_owned()),
+    let next = |agent: &'static str| AgentUpdate {
+        current_agent: Some(agent.into()),
         ..AgentUpdate::default()
     };
     if state.completed {
@@ -41,7 +41,7 @@ pub fn orchestrator(state: &AgentState) -> Result<AgentUpdate, AgentError> {
 /// Returns the node that `orchestrator` has chosen.
 #[must_use]
 pub fn route(state: &AgentState) -> Route<'_> {
-    if state.completed { NOBODY.into() } else { state.current_agent.as_str().into() }
+    if state.completed { NOBODY.into() } else { (&*state.current_agent).into() }
 }
 
 /// Where [`route`]'s words lead.

@@ -1,5 +1,7 @@
 //! What the agents share, and how their updates become part of it.
 
+use std::borrow::Cow;
+
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -19,7 +21,7 @@ pub struct AgentState {
     /// What each agent found, by the agent's name.
     pub agent_results: Map<String, Value>,
     /// Who is next; the orchestrator writes it for the router.
-    pub current_agent: String,
+    pub current_agent: Cow<'static, str>,
     /// Whether the work is done.
     pub completed: bool,
     /// Where the event came from, and what the model said of itself.
@@ -40,7 +42,7 @@ pub struct AgentUpdate {
     pub agent_results: Option<Map<String, Value>>,
     /// Replaces the old value.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub current_agent: Option<String>,
+    pub current_agent: Option<Cow<'static, str>>,
     /// Replaces the old value.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub completed: Option<bool>,
@@ -90,9 +92,9 @@ impl AgentState {
 
 impl AgentUpdate {
     /// Returns an update that enters one agent's finding and names who is next.
-    pub(super) fn finding(agent: &str, finding: Value, next: &str) -> Self {
+    pub(super) fn finding(agent: &str, finding: Value, next: &'static str) -> Self {
         let agent_results = Some(std::iter::once((agent.to_owned(), finding)).collect());
-        Self { agent_results, current_agent: Some(next.to_owned()), ..Self::default() }
+        Self { agent_results, current_agent: Some(next.into()), ..Self::default() }
     }
 }
 

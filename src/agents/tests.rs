@@ -1,3 +1,5 @@
+use std::borrow::Cow;
+
 use serde_json::json;
 
 use super::*;
@@ -8,7 +10,7 @@ fn state(task: Value, done: &[&str]) -> AgentState {
     AgentState { task, agent_results, ..AgentState::default() }
 }
 
-fn next(state: &AgentState) -> Option<String> {
+fn next(state: &AgentState) -> Option<Cow<'static, str>> {
     orchestrator(state).unwrap().current_agent
 }
 

@@ -42,7 +42,7 @@ pub(super) fn run(arguments: &Arguments, vars: Vars) -> Exit {
         Err(problems) => return refuse(arguments, &problems).into(),
     };
     if arguments.online {
-        block_on(async {
+        block_on(1, async {
             let mut findings = sink::inspect(&config.kafka, guarantee(&config)).await;
             findings.extend(models(&config).await);
             report(arguments, &config, &warnings, &findings).into()

@@ -116,9 +116,10 @@ fn load(vars: Vars) -> Result<Config, Exit> {
     Ok(config)
 }
 
-/// Runs a command's future on a runtime of its own.
-fn block_on(command: impl Future<Output = Exit>) -> Exit {
-    match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+/// Runs a command's future on a runtime of its own, with so many threads.
+fn block_on(threads: usize, command: impl Future<Output = Exit>) -> Exit {
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    match runtime.worker_threads(threads).enable_all().build() {
         Ok(runtime) => {
             let exit = runtime.block_on(command);
             // librdkafka may sit in a call that only its own time-out ends: the process does not wait for it.

@@ -107,7 +107,7 @@ pub(super) fn run(arguments: &Arguments, vars: Vars) -> Exit {
     }
     match load(vars) {
         Ok(config) => {
-            block_on(async { publish(arguments, &config, &draft(arguments)).await.into() })
+            block_on(1, async { publish(arguments, &config, &draft(arguments)).await.into() })
         }
         Err(exit) => exit,
     }

@@ -38,7 +38,7 @@ pub(super) fn run(vars: Vars) -> Exit {
         Ok(read) => read,
         Err(exit) => return exit,
     };
-    let telemetry = config.telemetry.clone();
+    let (telemetry, threads) = (config.telemetry.clone(), config.service.threads());
     let service = Service::new(config);
     if let Err(error) = logs::init(&telemetry, Output::Stdout, service.metrics()) {
         fail(chain(&error));
@@ -47,7 +47,7 @@ pub(super) fn run(vars: Vars) -> Exit {
     for Warning { variable, message } in warnings {
         warn!(variable, reason = message, "the configuration may not be what was meant");
     }
-    block_on(async {
+    block_on(threads, async {
         match until_signalled(service, Shutdown::default()).await {
             Ok(End::Drained) => Exit::Ok,
             Ok(End::Unfinished) => Exit::Temporary,

@@ -101,7 +101,7 @@ enum Form {
 
 pub(super) fn run(arguments: &Arguments) -> Exit {
     let Arguments { addr, latency } = *arguments;
-    block_on(async {
+    block_on(1, async {
         let listener = match TcpListener::bind(addr).await {
             Ok(listener) => listener,
             Err(error) => {

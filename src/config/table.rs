@@ -302,6 +302,8 @@ const SERVICE: &[Variable] = variables! {
     /// The instance's name, the same after a restart and unlike every other's; the host's name and a
     /// number when not set.
     INSTANCE_ID = "", Kind::Name;
+    /// How many threads run tasks, besides those of librdkafka; `0` for half of the cores, at least one.
+    WORKER_THREADS = "0", Kind::Count(0, 1024);
 };
 
 const TELEMETRY: &[Variable] = variables! {

@@ -48,7 +48,7 @@ pub fn agents_graph(model: Arc<dyn ChatModel>) -> Result<Graph<AgentState>, Buil
 pub fn initial_state(event: &WorkflowEvent) -> AgentState {
     AgentState {
         task: event.task(),
-        current_agent: "orchestrator".to_owned(),
+        current_agent: "orchestrator".into(),
         // Room for what each agent finds: a map that grows is hashed anew.
         agent_results: Map::with_capacity(AGENTS),
         metadata: event.run_metadata(),

@@ -190,6 +190,7 @@ fn state(input: &Value) -> Option<AgentState> {
             .get("current_agent")
             .and_then(Value::as_str)
             .unwrap_or_default()
+            .to_owned()
             .into(),
         completed,
         metadata: object("metadata")?,

@@ -99,7 +99,7 @@ pub(super) fn run(arguments: &Arguments, vars: Vars) -> Exit {
         fail(chain(&error));
         return Exit::Config;
     }
-    block_on(async {
+    block_on(config.service.threads(), async {
         match Box::pin(dev(arguments, config, Screen::new(side, style))).await {
             Ok(exit) => exit,
             Err(error) => {

@@ -43,7 +43,7 @@ fn an_update_is_told_field_by_field_and_in_one_line() {
             .cloned(),
         metadata: json!({ "llm_metadata": {} }).as_object().cloned(),
         completed: Some(true),
-        current_agent: Some("end".to_owned()),
+        current_agent: Some("end".into()),
         ..AgentUpdate::default()
     };
 
