@@ -47,13 +47,13 @@ impl Rate {
         Self { per_second, cpu: rates[middle].cpu }
     }
 
-    /// Returns the rate between a tenth and nine tenths of `total`.
+    /// Returns the rate between a tenth and nine tenths of `total`: from the last sample before the one to the first
+    /// after the other.
     pub(crate) fn of_the_middle(samples: &[Sample], total: u64) -> Self {
-        let at = |share: u64| {
-            let reached = samples.iter().find(|sample| sample.done >= total * share / 10);
-            *reached.or_else(|| samples.last()).expect("a sample")
-        };
-        let (from, to) = (at(1), at(9));
+        let before = samples.iter().rfind(|sample| sample.done * 10 <= total);
+        let after = samples.iter().find(|sample| sample.done * 10 >= total * 9);
+        let from = before.or_else(|| samples.first()).expect("a sample");
+        let to = after.or_else(|| samples.last()).expect("a sample");
         Self::of(to.done - from.done, to.at - from.at, to.cpu.saturating_sub(from.cpu))
     }
 }

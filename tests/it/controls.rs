@@ -154,10 +154,9 @@ async fn a_revocation_acknowledged_at_once_publishes_twice() {
             .set("KAFKA_REVOKE_GRACE", "10s")
             .set("KAFKA_SESSION_TIMEOUT", "15s")
             .set("KAFKA_TRANSACTION_TIMEOUT", "30s");
-        for partition in 0..2 {
-            scene.publish(partition, plain(6)).await;
-        }
-        let one = scene.start_trapped("one", "commit.produced=pause:6000");
+        // Of two partitions librdkafka's assignor takes the first one away from a member that had both.
+        scene.publish(0, plain(6)).await;
+        let one = scene.start_trapped("one", "commit.produced=pause:9000");
         pauses(&one, Point::CommitProduced).await;
         let two = scene.start("two");
         scene.balance([one, two]).await

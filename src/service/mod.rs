@@ -19,13 +19,17 @@ use crate::dispatch::machine::Settings;
 use crate::dispatch::{DeliveryGuarantee, Driver, End, Parts};
 use crate::graph::BuildError;
 use crate::kafka::{self, Identity, IdentityError, Member, Reporter};
-use crate::llm::{self, Availability, BreakerState, ChatModel, Client, Observation, Reachability};
+use crate::llm::{self, Availability, ChatModel, Client, Reachability};
 use crate::shutdown::Shutdown;
 use crate::sink::{self, Guarantee, KafkaPublisher, Size, Stability, Topic, TopicsError};
 use crate::source::{self, Source};
-use crate::telemetry::{Health, LlmCall, Metrics};
+use crate::telemetry::{Health, Metrics};
 use crate::workflow::{Press, Recorder, Runner, Watch, agents_graph};
 use crate::{admin, systemd};
+
+mod observe;
+
+use observe::observe;
 
 /// How many effects may wait for the dispatch: it takes all that are there at each turn.
 const REQUESTS_MAX: usize = 1024;
@@ -372,33 +376,4 @@ fn keep(results: admin::Results) -> Published {
         let told = records.iter().filter(|record| record.topic == Topic::Results);
         results.keep(told.filter_map(|record| Some((record.key.clone()?, record.value.clone()))));
     })
-}
-
-/// Counts what the model's client does.
-fn observe(metrics: &Metrics, seen: &Observation<'_>) {
-    match seen {
-        Observation::Admitted(wait) => metrics.llm_permit_wait(*wait),
-        Observation::Began(endpoint) => metrics.llm_in_flight(endpoint, 1),
-        Observation::Breaker { endpoint, model, state } => {
-            let state = match state {
-                BreakerState::Closed => 0,
-                BreakerState::HalfOpen => 1,
-                BreakerState::Open => 2,
-            };
-            metrics.llm_breaker(endpoint, model, state);
-        }
-        Observation::Ended(report) => {
-            metrics.llm_in_flight(report.endpoint, -1);
-            let usage = report.usage.unwrap_or_default();
-            metrics.llm_call(&LlmCall {
-                provider: report.provider,
-                model: report.model,
-                outcome: report.outcome,
-                total: report.total,
-                first_byte: report.first_byte,
-                input_tokens: usage.input_tokens,
-                output_tokens: usage.output_tokens,
-            });
-        }
-    }
 }
