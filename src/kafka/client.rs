@@ -27,6 +27,9 @@ pub(crate) struct ProducerSizes {
 
 /// Returns what every client has in common: where the brokers are, and how to get in.
 fn common(config: &Config, identity: &Identity) -> ClientConfig {
+    // The process may end while librdkafka's threads are still within TLS. OpenSSL would take its tables away from them
+    // at the exit, and that was a crash in one of fifty; initialised by this, it leaves them.
+    openssl_sys::init();
     let mut client = ClientConfig::new();
     client.set_log_level(RDKafkaLogLevel::Info);
     client

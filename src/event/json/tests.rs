@@ -190,6 +190,8 @@ fn same_as_serde_json(text: &str) -> Result<(), TestCaseError> {
         // serde_json takes an integer's `-0` for a float; Python and this reader for 0.
         Ok(plain) if !text.contains("-0") => prop_assert_eq!(value(text), Ok(plain), "{}", text),
         Ok(_) => prop_assert!(value(text).is_ok(), "{}", text),
+        // Python takes `1e501` for infinity, and so does this reader.
+        Err(error) if error.to_string().starts_with("number out of range") => {}
         Err(_) => prop_assert!(value(text).is_err(), "{}", text),
     }
     Ok(())
