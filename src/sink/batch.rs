@@ -48,15 +48,8 @@ pub struct Load {
 
 impl Load {
     /// Returns how many effects and ended events it has.
-    #[must_use]
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.entries.len() + self.settlements.len()
-    }
-
-    /// Says whether it has nothing.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
     }
 }
 

@@ -6,6 +6,15 @@ const SPACING: Duration = Duration::from_millis(20);
 const SHORT: Duration = Duration::from_millis(19);
 const REST: Duration = Duration::from_millis(1);
 
+/// A machine whose transaction with 99 of so many runs is in flight: a busy one.
+fn busy(runs: i64) -> Bench {
+    let mut bench = paced(runs);
+    done(&mut bench, 0..1);
+    done(&mut bench, 1..100);
+    bench.apply();
+    bench
+}
+
 /// A machine with so many runs that have started.
 fn paced(runs: i64) -> Bench {
     let mut bench = bench_of(|settings| {
@@ -38,10 +47,7 @@ fn a_transaction_begins_at_once_where_little_happens() {
 
 #[test]
 fn after_a_busy_one_the_next_waits_for_more() {
-    let mut bench = paced(200);
-    done(&mut bench, 0..1);
-    done(&mut bench, 1..100);
-    bench.apply(); // the one with 99 begins
+    let mut bench = busy(200);
     done(&mut bench, 100..110);
     bench.after(SHORT).apply();
     assert!(bench.batch.is_none());
@@ -56,10 +62,7 @@ fn after_a_busy_one_the_next_waits_for_more() {
 
 #[test]
 fn nobody_waits_for_more_than_enough() {
-    let mut bench = paced(1_300);
-    done(&mut bench, 0..1);
-    done(&mut bench, 1..100);
-    bench.apply();
+    let mut bench = busy(1_300);
     done(&mut bench, 100..1_099);
     bench.apply();
     assert!(bench.batch.is_none());
@@ -71,10 +74,7 @@ fn nobody_waits_for_more_than_enough() {
 
 #[test]
 fn nobody_waits_where_all_runs_wait_for_the_journal() {
-    let mut bench = paced(103);
-    done(&mut bench, 0..1);
-    done(&mut bench, 1..100);
-    bench.apply();
+    let mut bench = busy(103);
     bench.effect(100, 1).effect(101, 2).apply();
     assert!(bench.batch.is_none(), "one run is still at work");
 
@@ -85,10 +85,7 @@ fn nobody_waits_where_all_runs_wait_for_the_journal() {
 
 #[test]
 fn nobody_waits_on_the_way_out() {
-    let mut bench = paced(200);
-    done(&mut bench, 0..1);
-    done(&mut bench, 1..100);
-    bench.apply();
+    let mut bench = busy(200);
     done(&mut bench, 100..101);
     bench.apply();
     assert!(bench.batch.is_none());
