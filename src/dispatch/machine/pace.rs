@@ -9,8 +9,9 @@ use tokio::time::Instant;
 
 use super::Machine;
 
-/// A transaction of so many effects and ended events was a busy one.
-const BUSY: usize = 64;
+/// A transaction of so many effects and ended events was a busy one. The answers of a pool of models that come in step
+/// are fewer by default: what was paid for is journaled at once.
+const BUSY: usize = 128;
 
 /// So many are enough for any transaction.
 const ENOUGH: usize = 1_000;

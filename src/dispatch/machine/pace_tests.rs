@@ -6,11 +6,11 @@ const SPACING: Duration = Duration::from_millis(20);
 const SHORT: Duration = Duration::from_millis(19);
 const REST: Duration = Duration::from_millis(1);
 
-/// A machine whose transaction with 99 of so many runs is in flight: a busy one.
+/// A machine whose transaction with 199 of so many runs is in flight: a busy one.
 fn busy(runs: i64) -> Bench {
     let mut bench = paced(runs);
     done(&mut bench, 0..1);
-    done(&mut bench, 1..100);
+    done(&mut bench, 1..200);
     bench.apply();
     bench
 }
@@ -35,58 +35,60 @@ fn done(bench: &mut Bench, offsets: std::ops::Range<i64>) {
 
 #[test]
 fn a_transaction_begins_at_once_where_little_happens() {
-    let mut bench = paced(100);
+    let mut bench = paced(200);
     done(&mut bench, 0..1);
     assert!(bench.batch.is_some(), "the first");
-    done(&mut bench, 1..60);
+    done(&mut bench, 1..128);
+    bench.apply();
+    done(&mut bench, 128..130);
 
     bench.apply();
 
-    assert!(bench.batch.is_some(), "the one before had a single event");
+    assert!(bench.batch.is_some(), "the one before had 127 events");
 }
 
 #[test]
 fn after_a_busy_one_the_next_waits_for_more() {
-    let mut bench = busy(200);
-    done(&mut bench, 100..110);
+    let mut bench = busy(300);
+    done(&mut bench, 200..210);
     bench.after(SHORT).apply();
     assert!(bench.batch.is_none());
     assert_eq!(bench.machine.deadline(), Some(bench.now + REST));
-    done(&mut bench, 110..120);
+    done(&mut bench, 210..220);
 
     bench.after(REST);
 
     assert!(bench.batch.is_some());
-    assert_eq!(bench.apply().published().len(), 120);
+    assert_eq!(bench.apply().published().len(), 220);
 }
 
 #[test]
 fn nobody_waits_for_more_than_enough() {
-    let mut bench = busy(1_300);
-    done(&mut bench, 100..1_099);
+    let mut bench = busy(1_400);
+    done(&mut bench, 200..1_199);
     bench.apply();
     assert!(bench.batch.is_none());
 
-    done(&mut bench, 1_099..1_100);
+    done(&mut bench, 1_199..1_200);
 
     assert!(bench.batch.is_some());
 }
 
 #[test]
 fn nobody_waits_where_all_runs_wait_for_the_journal() {
-    let mut bench = busy(103);
-    bench.effect(100, 1).effect(101, 2).apply();
+    let mut bench = busy(203);
+    bench.effect(200, 1).effect(201, 2).apply();
     assert!(bench.batch.is_none(), "one run is still at work");
 
-    bench.effect(102, 3);
+    bench.effect(202, 3);
 
     assert!(bench.batch.is_some());
 }
 
 #[test]
 fn nobody_waits_on_the_way_out() {
-    let mut bench = busy(200);
-    done(&mut bench, 100..101);
+    let mut bench = busy(300);
+    done(&mut bench, 200..201);
     bench.apply();
     assert!(bench.batch.is_none());
 
