@@ -9,8 +9,11 @@ use tokio::time::Instant;
 
 use super::Machine;
 
-/// A transaction of so many effects and ended events was a busy one. The answers of a pool of models that come in step
-/// are fewer by default: what was paid for is journaled at once.
+/// So much in a millisecond, effects and ended events, makes no transaction busy.
+const CALM_PER_MS: usize = 3;
+
+/// So much beyond that does. The answers of 32 models that come in step, and their results, are half of it: what was
+/// paid for is journaled at once.
 const BUSY: usize = 128;
 
 /// So many are enough for any transaction.
@@ -22,23 +25,28 @@ pub(super) struct Pace {
     spacing: Duration,
     enough: usize,
     begun: Option<Instant>,
-    is_busy: bool,
+    /// A leaky bucket: what transactions carried, less what the calm rate lets out; at most twice [`BUSY`].
+    pressure: usize,
 }
 
 impl Pace {
     /// Busy transactions begin `spacing` after one another, or as soon as `load_max` fill one.
     pub(super) fn new(spacing: Duration, load_max: usize) -> Self {
-        Self { spacing, enough: load_max.min(ENOUGH), begun: None, is_busy: false }
+        Self { spacing, enough: load_max.min(ENOUGH), begun: None, pressure: 0 }
     }
 
     /// Takes note of a transaction that begins now with so much.
     pub(super) fn begin(&mut self, load: usize, now: Instant) {
-        (self.begun, self.is_busy) = (Some(now), load >= BUSY);
+        let since = self.begun.map_or(Duration::MAX, |begun| now.saturating_duration_since(begun));
+        let calm =
+            usize::try_from(since.as_millis()).unwrap_or(usize::MAX).saturating_mul(CALM_PER_MS);
+        self.pressure = self.pressure.saturating_sub(calm).saturating_add(load).min(2 * BUSY);
+        self.begun = Some(now);
     }
 
     /// Returns until when the next transaction waits for more than so much; `None` when it does not.
     fn until(&self, load: usize) -> Option<Instant> {
-        let begun = self.begun.filter(|_| self.is_busy && load < self.enough)?;
+        let begun = self.begun.filter(|_| self.pressure >= BUSY && load < self.enough)?;
         begun.checked_add(self.spacing)
     }
 }

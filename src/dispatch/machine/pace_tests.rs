@@ -38,13 +38,13 @@ fn a_transaction_begins_at_once_where_little_happens() {
     let mut bench = paced(200);
     done(&mut bench, 0..1);
     assert!(bench.batch.is_some(), "the first");
-    done(&mut bench, 1..128);
+    done(&mut bench, 1..127);
     bench.apply();
-    done(&mut bench, 128..130);
+    done(&mut bench, 127..130);
 
     bench.apply();
 
-    assert!(bench.batch.is_some(), "the one before had 127 events");
+    assert!(bench.batch.is_some(), "127 so far");
 }
 
 #[test]
@@ -60,6 +60,18 @@ fn after_a_busy_one_the_next_waits_for_more() {
 
     assert!(bench.batch.is_some());
     assert_eq!(bench.apply().published().len(), 220);
+}
+
+#[test]
+fn bursts_with_pauses_between_them_are_not_busy() {
+    let mut bench = paced(300);
+    for burst in 0..4 {
+        done(&mut bench, burst * 64..burst * 64 + 1);
+        done(&mut bench, burst * 64 + 1..(burst + 1) * 64);
+        bench.apply();
+        assert!(bench.batch.is_some(), "burst {burst}");
+        bench.apply().after(SPACING);
+    }
 }
 
 #[test]
