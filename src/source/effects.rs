@@ -1,5 +1,6 @@
 //! Reads the journal of recovering partitions, keeping what unfinished runs still need and nothing else.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::time::Duration;
@@ -117,61 +118,73 @@ impl Stretch {
     }
 }
 
-/// Reads each stretch to its end; `false` when all of them were given up meanwhile.
+/// Reads each stretch to its end, and hands over those that are there: nobody waits for another's journal. A stretch that
+/// is given up meanwhile is dropped.
 ///
 /// The end is where the position has passed it: transaction markers and aborted records take up offsets as well. Behind
 /// an open transaction it waits until that ends.
 pub(super) fn read(
     reader: &BaseConsumer<Plain>,
-    stretches: &mut [Stretch],
+    stretches: Vec<Stretch>,
     shared: &Recovering,
-) -> Result<bool, Error> {
-    let topic = &shared.config.journal_topic;
-    let mut ends = BTreeMap::new();
-    let mut list = TopicPartitionList::new();
-    for stretch in stretches.iter().filter(|stretch| stretch.needs_reading()) {
-        let partition = stretch.ticket.partition;
-        let from = NativeOffset::Offset(stretch.journal.start.0);
-        list.add_partition_offset(topic, partition.0, from)?;
-        ends.insert(partition, stretch.journal.end);
+    mut hand_over: impl FnMut(Vec<Stretch>),
+) -> Result<(), Error> {
+    let (open, done): (Vec<_>, Vec<_>) = stretches.into_iter().partition(Stretch::needs_reading);
+    hand_over(done);
+    if open.is_empty() {
+        return Ok(());
     }
-    if ends.is_empty() {
-        return Ok(true);
+    let mut list = TopicPartitionList::new();
+    for Stretch { ticket, journal, .. } in &open {
+        let from = NativeOffset::Offset(journal.start.0);
+        list.add_partition_offset(&shared.config.journal_topic, ticket.partition.0, from)?;
     }
     reader.assign(&list)?;
     drop(list);
-    let outcome = read_to(reader, ends, stretches, shared);
+    let open = open.into_iter().map(|stretch| (stretch.ticket.partition, stretch)).collect();
+    let outcome = read_to(reader, open, shared, hand_over);
     reader.unassign()?;
     outcome
 }
 
 fn read_to(
     reader: &BaseConsumer<Plain>,
-    mut ends: BTreeMap<PartitionId, Offset>,
-    stretches: &mut [Stretch],
+    mut open: BTreeMap<PartitionId, Stretch>,
     shared: &Recovering,
-) -> Result<bool, Error> {
-    let mut told = Instant::now();
+    mut hand_over: impl FnMut(Vec<Stretch>),
+) -> Result<(), Error> {
+    let (mut told, mut handed_over) = (Instant::now(), Instant::now());
     // When a record came last, or the brokers were away.
     let mut moved = Instant::now();
-    while !ends.is_empty() {
-        if stretches.iter().all(|stretch| stretch.ticket.cancelled.is_cancelled()) {
-            return Ok(false);
+    let mut done = Vec::new();
+    loop {
+        open.retain(|_, stretch| !stretch.ticket.cancelled.is_cancelled());
+        // Many at once: each time costs the source an assignment.
+        if open.is_empty() || handed_over.elapsed() >= POLL {
+            handed_over = Instant::now();
+            hand_over(std::mem::take(&mut done));
+        }
+        if open.is_empty() {
+            return Ok(());
         }
         match reader.poll(POLL) {
             Some(Ok(message)) => {
                 moved = Instant::now();
-                let partition = PartitionId(message.partition());
-                let Some(end) = ends.get(&partition).copied() else { continue };
-                if let Some(stretch) = of(stretches, partition).filter(|_| message.offset() < end.0)
-                {
-                    stretch.take(&message, &shared.config.consumer_group_id);
+                let Entry::Occupied(mut entry) = open.entry(PartitionId(message.partition()))
+                else {
+                    continue;
+                };
+                let end = entry.get().journal.end.0;
+                if message.offset() < end {
+                    entry.get_mut().take(&message, &shared.config.consumer_group_id);
                 }
-                if message.offset() + 1 >= end.0 {
-                    ends.remove(&partition);
+                if message.offset() + 1 >= end {
+                    done.push(entry.remove());
                 }
             }
-            Some(Err(KafkaError::PartitionEOF(_))) | None => passed(reader, &mut ends)?,
+            Some(Err(KafkaError::PartitionEOF(_))) | None => {
+                done.extend(passed(reader, &mut open)?);
+            }
             // Lost connections heal; the reporter tells of them.
             Some(Err(KafkaError::Global(_) | KafkaError::MessageConsumption(_))) => {}
             Some(Err(error)) => return Err(Error::from(error).during("read the journal")),
@@ -181,14 +194,9 @@ fn read_to(
         }
         if told.elapsed() >= PROGRESS {
             told = Instant::now();
-            for partition in ends.keys() {
-                if let Some(stretch) = of(stretches, *partition) {
-                    tell(stretch, moved.elapsed(), shared);
-                }
-            }
+            open.values().for_each(|stretch| tell(stretch, moved.elapsed(), shared));
         }
     }
-    Ok(true)
 }
 
 /// Says whether another group wrote a record. One that does not say who wrote it may be ours, of an older release.
@@ -208,24 +216,21 @@ fn tell(stretch: &Stretch, still: Duration, shared: &Recovering) {
     }
 }
 
-/// Takes out the partitions whose position has passed their end.
+/// Takes out the stretches whose end the position has passed.
 fn passed(
     reader: &BaseConsumer<Plain>,
-    ends: &mut BTreeMap<PartitionId, Offset>,
-) -> Result<(), Error> {
+    open: &mut BTreeMap<PartitionId, Stretch>,
+) -> Result<Vec<Stretch>, Error> {
     // A list that went through `position` keeps its partitions alive; it must be gone before the client is.
     let positions = lines(&reader.position()?);
-    for line in positions {
-        let partition = PartitionId(line.partition);
-        if ends.get(&partition).is_some_and(|end| line.offset >= end.0) {
-            ends.remove(&partition);
-        }
-    }
-    Ok(())
-}
-
-fn of(stretches: &mut [Stretch], partition: PartitionId) -> Option<&mut Stretch> {
-    stretches.iter_mut().find(|stretch| stretch.ticket.partition == partition)
+    let ended =
+        positions.into_iter().filter_map(|line| match open.entry(PartitionId(line.partition)) {
+            Entry::Occupied(entry) if line.offset >= entry.get().journal.end.0 => {
+                Some(entry.remove())
+            }
+            Entry::Occupied(_) | Entry::Vacant(_) => None,
+        });
+    Ok(ended.collect())
 }
 
 /// Writes a number with a comma between its thousands.

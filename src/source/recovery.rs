@@ -162,7 +162,8 @@ impl Job {
                 Err(error) => self.hold(&ticket, &error),
             }
         }
-        self.finish(clients, recoverable)
+        let shared = Arc::clone(&self.shared);
+        effects::read(&clients.reader, recoverable, &shared, |read| self.hand_over(read))
     }
 
     /// Returns the positions that are known of those that were told, or decides them; the others are asked for again.
@@ -284,18 +285,14 @@ impl Job {
         }
     }
 
-    /// Reads the journal for partitions that can be told, and hands them over.
-    fn finish(&mut self, clients: &Clients, mut stretches: Vec<Stretch>) -> Result<(), Error> {
+    /// Takes over partitions whose journal is read.
+    fn hand_over(&mut self, stretches: Vec<Stretch>) {
         if stretches.is_empty() {
-            return Ok(());
+            return;
         }
-        let read = effects::read(&clients.reader, &mut stretches, &self.shared)?;
         let done: Vec<_> = stretches.iter().map(|stretch| stretch.ticket.partition).collect();
         self.open.retain(|ticket| !done.contains(&ticket.partition));
         failpoint::reach(Point::RecoveryRead);
-        if !read {
-            return Ok(());
-        }
         for stretch in &stretches {
             let (partition, kept) = (stretch.ticket.partition, stretch.effects.len());
             self.shared.metrics.recovery(partition.0, stretch.read, kept as u64);
@@ -310,7 +307,6 @@ impl Job {
             );
         }
         self.send(Found::Ready(stretches.into_iter().map(Stretch::into_restored).collect()));
-        Ok(())
     }
 
     fn stop(&mut self, ticket: &Ticket, reason: String) {

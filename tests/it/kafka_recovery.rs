@@ -192,6 +192,32 @@ async fn recovery_waits_for_a_transaction_that_is_open_on_the_journal() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_partition_does_not_wait_for_the_journal_of_another() {
+    let world = World::new("twojournals", 2).await;
+    create(&world.config.journal_topic, 2, &[]).await;
+    for partition in [0, 1] {
+        produce_all(world.events(), partition, ["0", "1"]).await;
+        world.commit(partition, 0, &world.map(partition, 0, &map(2, 0, &[0, 1])));
+    }
+    let journal = world.config.journal_topic.clone();
+    let (held_up, told) = (effect(0, 1, "held up"), effect(1, 1, "told"));
+    let ended =
+        world.open_transaction(&unique("t"), &[(&journal, 1, told.value.as_ref())], &[]).await;
+    ended.commit_transaction(PATIENCE).unwrap();
+    let open =
+        world.open_transaction(&unique("t"), &[(&journal, 0, held_up.value.as_ref())], &[]).await;
+
+    let mut instance = world.start("a").await;
+    instance.assigned(1).await;
+
+    assert_eq!(effects(&instance, 1), [(0, 1, "told")]);
+    let reasons = instance.health.readyz().reasons();
+    assert!(reasons.contains("recovering partition 0"), "{reasons}");
+    open.abort_transaction(PATIENCE).unwrap();
+    instance.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_aborted_end_of_the_journal_is_passed() {
     let world = World::new("abortedjournal", 1).await;
     produce_all(world.events(), 0, ["0", "1"]).await;
