@@ -112,6 +112,7 @@ impl World {
                 retry: RetryPolicy { attempts_max: 3, base: SECOND, max: SECOND },
                 size: Size { records_max: 1000, bytes_max: 1 << 20 },
                 spacing: Duration::ZERO,
+                unsettled_max: 2_000,
             },
             result_min_age: Duration::ZERO,
             event_ttl: self.event_ttl,

@@ -112,9 +112,9 @@ pub struct Config {
     pub transaction_max_bytes: ByteSize,
     /// How long after one another transactions begin where much happens. Default `20ms`, from 0 to 1 s.
     ///
-    /// One of fewer than 64 effects and results does not make the next one wait, nor does one wait for
-    /// more than a thousand. `0` commits as often as the broker can, which costs it and weir about as
-    /// much as a few hundred records each time.
+    /// That is, where effects and results come at more than 3,000 a second; and none waits for more
+    /// than 900 of them. `0` commits as often as the broker can, which costs it and weir about as much
+    /// as a few hundred records each time.
     #[serde(with = "humantime_serde")]
     pub transaction_spacing: Duration,
     /// What librdkafka may read ahead, per partition. Default `1MiB`, from 64 KiB to 64 MiB.

@@ -366,6 +366,7 @@ impl Service {
                     .unwrap_or(usize::MAX),
             },
             spacing: kafka.transaction_spacing,
+            unsettled_max: dispatch.max_unsettled,
         }
     }
 }

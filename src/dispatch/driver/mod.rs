@@ -192,7 +192,7 @@ impl<P: Publisher> Driver<P> {
                 Action::Published(records) => (self.parts.published)(&records),
                 Action::Cancel(position) => self.cancel(position),
                 Action::Revoked(partitions) => self.acknowledge(&partitions),
-                Action::Drained => self.end = Some(Ok(End::Drained)),
+                Action::Drained => _ = self.end.get_or_insert(Ok(End::Drained)),
             }
             if starts == STARTS_MAX {
                 self.more = true;

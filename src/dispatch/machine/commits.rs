@@ -95,7 +95,7 @@ impl<J: Clone> Machine<J> {
             return None;
         }
         self.forget_lost();
-        if self.queue.is_empty() && !self.in_doubt {
+        if !self.is_due() {
             return None;
         }
         if self.gathers_until().is_some_and(|until| until > now) {
@@ -113,9 +113,7 @@ impl<J: Clone> Machine<J> {
         let positions: Vec<_> =
             touched.into_iter().filter_map(|(id, settled)| self.position(id, &settled)).collect();
         if positions.is_empty() {
-            // Nothing is ours any more, so nothing is in doubt.
             self.queue.put_back(load);
-            self.in_doubt = false;
             return None;
         }
         let records = load
@@ -128,6 +126,13 @@ impl<J: Clone> Machine<J> {
         self.load = Some(load);
         self.clears_doubt = self.in_doubt;
         Some(Batch { records, positions })
+    }
+
+    /// Returns whether there is anything to commit, if only our membership. A doubt about nothing waits until something is
+    /// ours.
+    pub(super) fn is_due(&self) -> bool {
+        let is_asked = || self.partitions.keys().any(|id| !self.is_leaving(*id));
+        !self.queue.is_empty() || (self.in_doubt && is_asked())
     }
 
     /// One immutable snapshot yields the watermark and the map: never read at two moments.

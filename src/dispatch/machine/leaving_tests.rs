@@ -174,17 +174,22 @@ fn in_doubt_nothing_starts_until_a_transaction_begun_since_is_applied() {
 }
 
 #[test]
-fn doubt_ends_with_the_partitions_that_were_in_it() {
+fn doubt_outlives_the_partitions_that_were_in_it() {
     let mut bench = bench(9, Ordering::Unordered);
     bench.send(0, 0, "a").machine.doubt();
     bench.turn().abort();
     bench.machine.revoke(vec![P0, PartitionId(1)], true, bench.now);
     bench.turn();
     assert_eq!(bench.revoked, [P0, PartitionId(1)]);
+    bench.after(COMMIT_BACKOFF_MAX);
+    assert_eq!(bench.machine.deadline(), None, "there is nothing to ask about");
     bench.machine.assign(P0, Epoch(2), Tracker::start(Offset(0), Offset(0)), HashMap::new());
-    assert_eq!(bench.machine.figures().running, 0);
-    bench.turn();
-    assert!(bench.batch.is_none());
+    let again = Position { epoch: Epoch(2), ..at(0, 0) };
+    bench.arrive(again, "a", bench.now, None);
+    assert_eq!(bench.machine.figures().running, 0, "it may have been recovered before");
+    assert!(bench.batch.as_ref().is_some_and(|batch| batch.records.is_empty()));
+    bench.apply();
+    assert_eq!(bench.machine.figures().running, 1);
 }
 
 #[test]

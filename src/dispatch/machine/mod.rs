@@ -47,6 +47,8 @@ pub struct Settings {
     pub size: Size,
     /// How long after one another busy transactions begin.
     pub spacing: Duration,
+    /// The most offsets of a partition that are received and not committed.
+    pub unsettled_max: usize,
 }
 
 /// An event as it enters the machine.
@@ -257,7 +259,10 @@ impl<J: Clone> Machine<J> {
     pub fn new(settings: Settings, nonce: u32) -> Self {
         Self {
             lanes: Lanes::new(settings.ordering),
-            pace: Pace::new(settings.spacing, settings.size.records_max),
+            pace: Pace::new(
+                settings.spacing,
+                settings.size.records_max.min(settings.unsettled_max),
+            ),
             settings,
             partitions: BTreeMap::new(),
             ready: VecDeque::new(),
@@ -289,8 +294,6 @@ impl<J: Clone> Machine<J> {
         recovered: HashMap<Offset, Effects>,
     ) {
         self.forget(partition);
-        // Who is given something is a member.
-        self.in_doubt = false;
         let events = HashMap::new();
         let (publish_floor, running, held) = (None, 0, 0);
         self.partitions.insert(
@@ -301,9 +304,10 @@ impl<J: Clone> Machine<J> {
 
     /// Notes that the process stood still for so long that the group may have given its partitions to another. Nothing
     /// starts, and no model is asked for what another asks already, until a transaction is applied: it carries our
-    /// membership, and one without records is made where none is due.
+    /// membership, and one without records is made where none is due. A partition that comes meanwhile says nothing: it
+    /// may have been given to us, and recovered, before.
     pub fn doubt(&mut self) {
-        self.in_doubt = !self.partitions.is_empty();
+        self.in_doubt = true;
         self.clears_doubt = false;
     }
 
@@ -324,7 +328,7 @@ impl<J: Clone> Machine<J> {
     #[must_use]
     pub fn deadline(&self) -> Option<Instant> {
         let timer = self.timers.keys().next().map(|(at, _)| *at);
-        let is_due = self.load.is_none() && (self.in_doubt || !self.queue.is_empty());
+        let is_due = self.load.is_none() && self.is_due();
         let commit = self.commit_after.max(self.gathers_until()).filter(|_| is_due);
         let revocation = self.revocation.as_ref().and_then(Revocation::due);
         let drain = self.drain.as_ref().and_then(Drain::due);

@@ -9,46 +9,54 @@ use tokio::time::Instant;
 
 use super::Machine;
 
-/// So much in a millisecond, effects and ended events, makes no transaction busy.
-const CALM_PER_MS: usize = 3;
+/// So much in a millisecond, effects and ended events, is not busy.
+const CALM_PER_MS: u128 = 3;
 
-/// So much beyond that does. The answers of 32 models that come in step, and their results, are half of it: what was
+/// So much at once is not either. The answers of 32 models that come in step, and their results, are half of it: what was
 /// paid for is journaled at once.
-const BUSY: usize = 128;
+const BURST: usize = 128;
 
-/// So many are enough for any transaction.
-const ENOUGH: usize = 1_000;
+/// So many are enough for any transaction. One run that takes long must not keep a full window from reaching it.
+const ENOUGH: usize = 900;
 
 /// How transactions follow one another.
 #[derive(Debug)]
 pub(super) struct Pace {
     spacing: Duration,
+    /// From how much pressure on it is busy.
+    busy: usize,
     enough: usize,
     begun: Option<Instant>,
-    /// A leaky bucket: what transactions carried, less what the calm rate lets out; at most twice [`BUSY`].
+    /// A leaky bucket: what transactions carried, less what the calm rate lets out; at most twice what is busy.
     pressure: usize,
 }
 
 impl Pace {
-    /// Busy transactions begin `spacing` after one another, or as soon as `load_max` fill one.
+    /// Busy transactions begin `spacing` after one another, or as soon as nine tenths of what can come are there.
     pub(super) fn new(spacing: Duration, load_max: usize) -> Self {
-        Self { spacing, enough: load_max.min(ENOUGH), begun: None, pressure: 0 }
+        let (busy, enough) = (BURST.max(calm(spacing)), (load_max - load_max / 10).min(ENOUGH));
+        Self { spacing, busy, enough, begun: None, pressure: 0 }
     }
 
     /// Takes note of a transaction that begins now with so much.
     pub(super) fn begin(&mut self, load: usize, now: Instant) {
         let since = self.begun.map_or(Duration::MAX, |begun| now.saturating_duration_since(begun));
-        let calm =
-            usize::try_from(since.as_millis()).unwrap_or(usize::MAX).saturating_mul(CALM_PER_MS);
-        self.pressure = self.pressure.saturating_sub(calm).saturating_add(load).min(2 * BUSY);
+        let left = self.pressure.saturating_sub(calm(since));
+        self.pressure = left.saturating_add(load).min(2 * self.busy);
         self.begun = Some(now);
     }
 
     /// Returns until when the next transaction waits for more than so much; `None` when it does not.
     fn until(&self, load: usize) -> Option<Instant> {
-        let begun = self.begun.filter(|_| self.pressure >= BUSY && load < self.enough)?;
+        let begun = self.begun.filter(|_| self.pressure >= self.busy && load < self.enough)?;
         begun.checked_add(self.spacing)
     }
+}
+
+/// Returns how much may come in a span without being busy.
+fn calm(span: Duration) -> usize {
+    let per_ms = span.as_micros().saturating_mul(CALM_PER_MS) / 1_000;
+    usize::try_from(per_ms).unwrap_or(usize::MAX)
 }
 
 impl<J> Machine<J> {

@@ -77,11 +77,11 @@ fn bursts_with_pauses_between_them_are_not_busy() {
 #[test]
 fn nobody_waits_for_more_than_enough() {
     let mut bench = busy(1_400);
-    done(&mut bench, 200..1_199);
+    done(&mut bench, 200..1_099);
     bench.apply();
     assert!(bench.batch.is_none());
 
-    done(&mut bench, 1_199..1_200);
+    done(&mut bench, 1_099..1_100);
 
     assert!(bench.batch.is_some());
 }

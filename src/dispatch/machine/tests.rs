@@ -56,6 +56,7 @@ fn bench_of(set: impl FnOnce(&mut Settings)) -> Bench {
         retry: RetryPolicy { attempts_max: 3, base: SECOND, max: 10 * SECOND },
         size: Size { records_max: 100, bytes_max: 1 << 20 },
         spacing: Duration::ZERO,
+        unsettled_max: 2_000,
     };
     set(&mut settings);
     let mut machine = Machine::new(settings, 7);
