@@ -152,13 +152,16 @@ async fn models(config: &Config) -> Vec<Finding> {
             return vec![Finding { name: "model".to_owned(), outcome: Err(chain(&error)) }];
         }
     };
-    let endpoints = client.endpoints();
-    join_all(endpoints.iter().map(|client| model(client, &config.llm.ollama))).await
+    let (endpoints, fallbacks) = (client.endpoints(), client.fallbacks());
+    let settings = &config.llm.ollama;
+    let endpoints = endpoints.iter().map(|client| model(client, settings, false));
+    let fallbacks = fallbacks.iter().map(|client| model(client, settings, true));
+    join_all(endpoints.chain(fallbacks)).await
 }
 
-async fn model(client: &Client, settings: &Ollama) -> Finding {
+async fn model(client: &Client, settings: &Ollama, is_fallback: bool) -> Finding {
     let outcome = match client.check().await {
-        Ok(report) => judge(&report, client.provider(), settings),
+        Ok(report) => judge(&report, client.provider(), settings, is_fallback),
         Err(error) => {
             let variable = match client.provider() {
                 Provider::Ollama => "OLLAMA_BASE_URL",
@@ -170,7 +173,12 @@ async fn model(client: &Client, settings: &Ollama) -> Finding {
     Finding { name: format!("model {}", client.model()), outcome }
 }
 
-fn judge(report: &CheckReport, provider: Provider, settings: &Ollama) -> Result<String, String> {
+fn judge(
+    report: &CheckReport,
+    provider: Provider,
+    settings: &Ollama,
+    is_fallback: bool,
+) -> Result<String, String> {
     let endpoint = &report.endpoint;
     let mut server = match &report.version {
         Some(version) => format!("{endpoint}, version {version}"),
@@ -196,12 +204,15 @@ fn judge(report: &CheckReport, provider: Provider, settings: &Ollama) -> Result<
             None => format!("present at {server}"),
         }),
         (Presence::Unknown, _) => Ok(format!("{server} answers; it keeps no list of models")),
-        (Presence::Missing, Provider::Ollama) if settings.pull == Pull::Missing => Ok(format!(
-            "is not at {server}, which is told to fetch it (OLLAMA_PULL) when weir starts"
-        )),
+        (Presence::Missing, Provider::Ollama) if settings.pull == Pull::Missing && !is_fallback => {
+            Ok(format!(
+                "is not at {server}, which is told to fetch it (OLLAMA_PULL) when weir starts"
+            ))
+        }
         (Presence::Missing, Provider::Ollama) => {
             let model = &report.model;
-            Err(format!("is not at {server}; run `ollama pull {model}` there, or set OLLAMA_MODEL"))
+            let variable = if is_fallback { "OLLAMA_FALLBACK_MODEL" } else { "OLLAMA_MODEL" };
+            Err(format!("is not at {server}; run `ollama pull {model}` there, or set {variable}"))
         }
         (Presence::Missing, Provider::OpenAi) => {
             Err(format!("is not at {server}; set OPENAI_MODEL"))

@@ -19,8 +19,9 @@ use super::estimate::Estimate;
 use super::model::{Answer, ChatModel, DoneReason, Request, Timings};
 use super::observe::{Call, Observation, Observer, Running};
 use super::ollama_request::{self, Terms};
-use super::pool::{Blame, Permit, Turned};
-use super::pull::Delivery;
+use super::pool::{Blame, Caller, Permit, Turn, Turned};
+use super::pull::{self, Delivery};
+use super::queue::QueueTime;
 use super::reader::{Bounds, Reader};
 use super::{ollama, openai};
 
@@ -49,6 +50,12 @@ struct Shared {
 struct Who<'a> {
     desk: &'a Desk,
     model: Arc<str>,
+}
+
+impl Who<'_> {
+    fn can_answer(&self) -> bool {
+        self.desk.pool.serves(&self.model)
+    }
 }
 
 /// Why a client can't be made.
@@ -131,6 +138,17 @@ impl Client {
         views.map(|view| self.at(view)).collect()
     }
 
+    /// Returns a handle for each endpoint of the main provider that looks at the model which stands in for the main one;
+    /// none where there is none.
+    #[must_use]
+    pub fn fallbacks(&self) -> Vec<Self> {
+        let Shared { main, .. } = &*self.shared;
+        let all = main.fallback.iter().flat_map(|model| {
+            main.views().map(move |view| self.at(View { model: Arc::clone(model), ..view }))
+        });
+        all.collect()
+    }
+
     pub(super) fn desks(&self) -> impl Iterator<Item = &Desk> {
         std::iter::once(&self.shared.main).chain(&self.shared.also)
     }
@@ -186,14 +204,18 @@ impl Client {
         let (estimate, mut queued) = (Estimate::of(&request), Duration::ZERO);
         let mut moves: usize = 2 + self.desks().map(|desk| desk.pool.doors().len()).sum::<usize>();
         let mut refused = None;
+        // Whom an endpoint refused for its load keeps its turn, in the same line.
+        let mut kept: Option<(Provider, Turn)> = None;
         loop {
-            queued += shared.delivery.wait(request.queue).await;
+            queued += self.wait_for_delivery(&wanted, request.queue).await;
             let (who, stays) = self.who(&wanted);
             let pool = &who.desk.pool;
             pool.admit(&who.model, estimate)?;
             let stays = stays || moves == 0;
             let prompt = request.input.messages().map(|(_, text)| text.len()).sum();
-            let entered = pool.enter(&who.model, stays, prompt, request.queue).await;
+            let turn = kept.take().filter(|(of, _)| *of == pool.provider).map(|(_, turn)| turn);
+            let entered =
+                pool.enter(&who.model, Caller { stays, prompt, turn }, request.queue).await;
             let permit = match entered {
                 Ok(permit) => permit,
                 Err(Turned::Away) if moves > 0 => {
@@ -204,6 +226,7 @@ impl Client {
             };
             queued += permit.queued();
             let (is_try, door) = (permit.is_try(), Arc::clone(permit.door()));
+            let turn = permit.turn();
             (shared.observer)(&Observation::Admitted(queued));
             // On the heap, so that a call in line is small.
             let made = Box::pin(self.make(&request, estimate, &who, permit)).await;
@@ -215,7 +238,7 @@ impl Client {
                     return Ok(Answer {
                         text: draft.text,
                         digest: door.digests().of(&who.model),
-                        instead_of: (who.model != wanted).then_some(wanted),
+                        instead_of: self.is_stand_in(&who, &wanted).then_some(wanted),
                         model: who.model,
                         usage: draft.usage,
                         done_reason: draft.done_reason,
@@ -226,6 +249,7 @@ impl Client {
                     let blame = Blame::of(&error.fault);
                     let refused = *refused.get_or_insert_with(Instant::now);
                     if is_try && blame == Blame::Load && refused.elapsed() < pool.patience() {
+                        kept = Some((pool.provider, turn));
                         continue;
                     }
                     let is_elsewhere = error.again == Again::Elsewhere;
@@ -242,18 +266,38 @@ impl Client {
     /// Returns who answers for a model: it itself, or what stands in for it while nobody can be asked for it; and
     /// whether there is nobody else.
     fn who(&self, wanted: &Arc<str>) -> (Who<'_>, bool) {
-        let Shared { main, also, .. } = &*self.shared;
-        let main_one = |model: &Arc<str>| Who { desk: main, model: Arc::clone(model) };
-        if main.fallback.is_none() && also.is_none() {
-            return (main_one(wanted), true);
+        let Shared { main, delivery, .. } = &*self.shared;
+        let itself = || Who { desk: main, model: Arc::clone(wanted) };
+        let mut stand_ins = self.stand_ins(wanted).peekable();
+        if stand_ins.peek().is_none() {
+            return (itself(), true);
         }
-        let fallback = main.fallback.iter().filter(|model| *model != wanted).map(main_one);
-        let spare = also.iter().map(|desk| Who { desk, model: Arc::clone(&desk.model) });
-        let mut all = std::iter::once(main_one(wanted)).chain(fallback).chain(spare);
-        match all.find(|who| who.desk.pool.serves(&who.model)) {
+        // Who still waits for it after all that time does so for want of anything else.
+        let is_fetched = *wanted == main.model && delivery.is_awaited();
+        let all = (!is_fetched).then(itself).into_iter().chain(stand_ins);
+        match all.into_iter().find(Who::can_answer) {
             Some(who) => (who, false),
-            None => (main_one(wanted), true),
+            None => (itself(), true),
         }
+    }
+
+    /// Returns what stands in for a model, whether it can be asked or not.
+    fn stand_ins(&self, wanted: &Arc<str>) -> impl Iterator<Item = Who<'_>> {
+        let Shared { main, also, .. } = &*self.shared;
+        let fallback = main.fallback.iter().filter(move |model| *model != wanted);
+        let fallback = fallback.map(move |model| Who { desk: main, model: Arc::clone(model) });
+        fallback.chain(also.iter().map(|desk| Who { desk, model: Arc::clone(&desk.model) }))
+    }
+
+    /// Waits while the model is fetched, and returns for how long: not long where something else can stand in for it.
+    async fn wait_for_delivery(&self, wanted: &Arc<str>, queue: &QueueTime) -> Duration {
+        let Shared { main, delivery, .. } = &*self.shared;
+        if *wanted != main.model || !delivery.is_awaited() {
+            return Duration::ZERO;
+        }
+        let has_stand_in = self.stand_ins(wanted).any(|who| who.can_answer());
+        let limit = if has_stand_in { main.pool.patience() } else { pull::TOTAL_MAX };
+        delivery.wait(limit, queue).await
     }
 
     /// Makes one call with a permit, and says whether another may be made elsewhere if it fails.
@@ -301,7 +345,11 @@ impl Client {
     /// Returns whether another model is asked now in this one's place.
     fn has_stand_in(&self, model: &Arc<str>) -> bool {
         let (who, is_last) = self.who(model);
-        !is_last && (who.model != *model || !self.is_main(who.desk))
+        !is_last && self.is_stand_in(&who, model)
+    }
+
+    fn is_stand_in(&self, who: &Who<'_>, wanted: &Arc<str>) -> bool {
+        who.model != *wanted || !self.is_main(who.desk)
     }
 
     fn turned(&self, turned: Turned, waited: Duration) -> Error {

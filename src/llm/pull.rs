@@ -15,7 +15,7 @@ use reqwest::header::{CONTENT_TYPE, HeaderValue};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use super::call::{self, Clock, Deadlines};
@@ -43,7 +43,7 @@ const TRIES_MAX: u32 = 5;
 /// the largest models.
 const SILENCE_MAX: Duration = Duration::from_mins(10);
 /// How long a fetch may take.
-const TOTAL_MAX: Duration = Duration::from_hours(24);
+pub(super) const TOTAL_MAX: Duration = Duration::from_hours(24);
 /// The longest line of a report.
 const LINE_MAX: usize = 64 * 1024;
 /// How many parts of a model are told apart; it has five or so.
@@ -63,23 +63,28 @@ pub enum Availability {
 /// Whether calls have to wait for the model to be fetched.
 #[derive(Debug, Default)]
 pub(super) struct Delivery {
-    awaited: watch::Sender<bool>,
+    /// Since when.
+    awaited: watch::Sender<Option<Instant>>,
     /// Whether somebody cares for the model, and fetches it where it turns out to be missing.
     cared: AtomicBool,
 }
 
 impl Delivery {
-    /// Waits while the model is fetched, and returns for how long: it counts as time in line.
-    pub(super) async fn wait(&self, queue: &QueueTime) -> Duration {
-        if !*self.awaited.borrow() {
-            return Duration::ZERO;
-        }
+    /// Waits while the model is fetched, but for no fetch that takes longer than `limit`. Returns for how long: it counts
+    /// as time in line.
+    pub(super) async fn wait(&self, limit: Duration, queue: &QueueTime) -> Duration {
+        let Some(since) = *self.awaited.borrow() else { return Duration::ZERO };
         let arrived = Instant::now();
         let _waiting = queue.wait();
         let mut awaited = self.awaited.subscribe();
         // Whatever lets the call through, the endpoints themselves tell what is wrong with them.
-        drop(timeout(TOTAL_MAX, awaited.wait_for(|awaited| !*awaited)).await);
+        drop(timeout_at(since + limit, awaited.wait_for(Option::is_none)).await);
         arrived.elapsed()
+    }
+
+    /// Returns whether the model has been waited for.
+    pub(super) fn is_awaited(&self) -> bool {
+        self.awaited.borrow().is_some()
     }
 
     /// Takes note of a call that was told by this endpoint that it does not have the model, though it had. Returns
@@ -97,7 +102,13 @@ impl Delivery {
     }
 
     fn set(&self, awaited: bool) {
-        self.awaited.send_if_modified(|was| std::mem::replace(was, awaited) != awaited);
+        self.awaited.send_if_modified(|since| {
+            let is_new = since.is_some() != awaited;
+            if is_new {
+                *since = awaited.then(Instant::now);
+            }
+            is_new
+        });
     }
 }
 

@@ -79,12 +79,19 @@ pub(super) struct Waiter {
     pub(super) seat: Arc<Seat>,
 }
 
+/// A call's turn: who came before goes before, also when it gets back in line.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::llm) struct Turn {
+    pub(in crate::llm) ticket: u64,
+    arrived: Instant,
+}
+
 /// What became of a call at its arrival.
 #[derive(Debug)]
 pub(in crate::llm) enum Arrival {
     Granted(Grant),
-    /// It stands in line under this number.
-    Waits(u64, Arc<Seat>),
+    /// It stands in line.
+    Waits(Arc<Seat>),
     /// No endpoint can be asked for the model, and it does not stay for one.
     Leaves,
 }
@@ -120,12 +127,25 @@ impl Board {
         Some(self.lines.len() - 1)
     }
 
+    /// Returns the turn of a call that has not been in line.
+    pub(in crate::llm) fn turn(&mut self, now: Instant) -> Turn {
+        self.arrivals += 1;
+        Turn { ticket: self.arrivals, arrived: now }
+    }
+
     /// Takes a call: it goes at once where nobody is before it and an endpoint has room, else it gets in line.
-    pub(in crate::llm) fn arrive(&mut self, model: usize, stays: bool, now: Instant) -> Arrival {
-        let first = self.lines.get(model).is_some_and(|line| line.waiting.is_empty());
+    pub(in crate::llm) fn arrive(
+        &mut self,
+        model: usize,
+        stays: bool,
+        Turn { ticket, arrived }: Turn,
+        now: Instant,
+    ) -> Arrival {
+        let is_first = |line: &Line| line.waiting.keys().next().is_none_or(|head| *head > ticket);
+        let first = self.lines.get(model).is_some_and(is_first);
         if first && !self.is_shut(now) {
             // Who waits for another model was first, so nobody's endpoint is changed by a newcomer.
-            if let Choice::Go(place) = self.choose(model, now, now, Reach::AtHome)
+            if let Choice::Go(place) = self.choose(model, arrived, now, Reach::AtHome)
                 && let Some(grant) = self.grant(place, model, now)
             {
                 return Arrival::Granted(grant);
@@ -134,15 +154,14 @@ impl Board {
         if !stays && !self.is_served(model, now) {
             return Arrival::Leaves;
         }
-        self.arrivals += 1;
-        let (ticket, seat) = (self.arrivals, Arc::<Seat>::default());
+        let seat = Arc::<Seat>::default();
         if let Some(line) = self.lines.get_mut(model) {
-            line.waiting.insert(ticket, Waiter { arrived: now, stays, seat: Arc::clone(&seat) });
+            line.waiting.insert(ticket, Waiter { arrived, stays, seat: Arc::clone(&seat) });
         }
         if first {
             self.pump(now);
         }
-        Arrival::Waits(ticket, seat)
+        Arrival::Waits(seat)
     }
 
     /// Takes a call out of its line that waits no longer.
@@ -166,7 +185,8 @@ impl Board {
         for (model, cell) in place.cells.iter_mut().enumerate() {
             if model == grant.model || everywhere {
                 let before = cell.breaker.state();
-                cell.breaker.ended(ending.blame, limits, now);
+                let is_trial = grant.is_trial && model == grant.model;
+                cell.breaker.ended(ending.blame, is_trial, limits, now);
                 if cell.breaker.state() != before {
                     self.changed.push((grant.place, model));
                 }
@@ -263,7 +283,7 @@ impl Board {
         let mut cells = others.filter_map(|(_, place)| place.cells.get(model));
         cells.any(|cell| {
             let fit = cell.unfit_until.is_none_or(|until| until <= now);
-            fit && cell.pass(now) == Pass::Free && !cell.is_doubted()
+            fit && cell.pass(now) == Pass::Free && !cell.is_doubted(now)
         })
     }
 
@@ -354,12 +374,13 @@ impl Board {
         let is_try = cell.busy.is_tried() && cell.breaker.state() == BreakerState::Closed;
         cell.resident = true;
         cell.calls += 1;
-        if cell.breaker.begin_trial() {
+        let is_trial = cell.breaker.begin_trial();
+        if is_trial {
             self.changed.push((number, model));
         }
         let pulse = Arc::clone(&cell.pulse);
         self.lines.get_mut(model)?.served = Some(now);
-        Some(Grant { place: number, model, is_swap, is_try, pulse })
+        Some(Grant { place: number, model, is_swap, is_try, is_trial, pulse })
     }
 
     pub(super) fn head(&self, model: usize) -> Option<(u64, Instant)> {

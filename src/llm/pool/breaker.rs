@@ -13,6 +13,9 @@ use crate::llm::error::{Cut, Fault, Phase};
 /// How long an endpoint that could not be reached is left to the probe, which asks more often than that.
 const UNREACHED: Duration = Duration::from_secs(5);
 
+/// For how long the probe may say that it can't be reached: one that is slow to answer the probe may serve calls.
+const PROBED: Duration = Duration::from_mins(1);
+
 /// When an endpoint rests, and for how long.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::llm) struct Limits {
@@ -72,13 +75,23 @@ pub(super) struct Breaker {
     state: State,
     /// The last rest; zero after a call that went well.
     rest: Duration,
+    /// Until when others are asked rather, since it failed.
+    doubted: Option<Instant>,
 }
 
 #[derive(Debug, Clone, Copy)]
 enum State {
-    Closed { faults: u32 },
-    Open { until: Instant, unreached: bool },
-    Trial { unreached: bool },
+    Closed {
+        faults: u32,
+    },
+    /// The probe's word counts until `probed`, where it could not be reached.
+    Open {
+        until: Instant,
+        probed: Option<Instant>,
+    },
+    Trial {
+        probed: Option<Instant>,
+    },
 }
 
 impl Default for State {
@@ -159,30 +172,34 @@ impl Breaker {
         }
     }
 
-    /// Returns whether it failed the last time it was asked.
-    pub(super) fn is_doubted(&self) -> bool {
-        !matches!(self.state, State::Closed { faults: 0 })
+    /// Returns whether it rests, or has failed the last time it was asked, a moment ago.
+    pub(super) fn is_doubted(&self, now: Instant) -> bool {
+        let is_closed = matches!(self.state, State::Closed { .. });
+        !is_closed || self.doubted.is_some_and(|until| until > now)
     }
 
     /// Lets a call through, and returns whether it is the one that decides.
     pub(super) fn begin_trial(&mut self) -> bool {
-        if let State::Open { unreached, .. } = self.state {
-            self.state = State::Trial { unreached };
+        if let State::Open { probed, .. } = self.state {
+            self.state = State::Trial { probed };
         }
         matches!(self.state, State::Trial { .. })
     }
 
-    /// Takes note of a call's end.
-    pub(super) fn ended(&mut self, blame: Blame, limits: Limits, now: Instant) {
+    /// Takes note of a call's end; `is_trial` where it is the one that decides.
+    pub(super) fn ended(&mut self, blame: Blame, is_trial: bool, limits: Limits, now: Instant) {
         match (self.state, blame) {
             // Also the late success of a call that began before the rest: the endpoint works.
-            (_, Blame::Nobody) | (State::Trial { .. }, Blame::Unfit) => *self = Self::default(),
-            (State::Trial { unreached }, Blame::Unknown) => {
-                self.state = State::Open { until: now, unreached };
+            (_, Blame::Nobody) => *self = Self::default(),
+            // A call that began before the rest decides nothing, unless it failed.
+            (State::Trial { .. }, Blame::Unfit | Blame::Unknown | Blame::Load) if !is_trial => {}
+            (State::Trial { .. }, Blame::Unfit) => *self = Self::default(),
+            (State::Trial { probed }, Blame::Unknown) => {
+                self.state = State::Open { until: now, probed };
             }
             // As long as the last rest: it is not the endpoint's fault, and nothing is gained by asking at once.
-            (State::Trial { unreached }, Blame::Load) => {
-                self.state = State::Open { until: now + self.rest, unreached };
+            (State::Trial { probed }, Blame::Load) => {
+                self.state = State::Open { until: now + self.rest, probed };
             }
             (State::Closed { .. } | State::Open { .. }, Blame::Unknown | Blame::Load)
             | (State::Closed { .. } | State::Open { .. }, Blame::Unfit) => {}
@@ -191,28 +208,30 @@ impl Breaker {
                 if faults + 1 < limits.faults =>
             {
                 self.state = State::Closed { faults: faults + 1 };
+                self.doubted = Some(now + limits.rest);
             }
             (State::Open { .. }, Blame::Stuck | Blame::Deaf) => {}
             (_, Blame::Endpoint | Blame::Connection | Blame::Stuck | Blame::Deaf) => {
                 let unreached = matches!(blame, Blame::Connection | Blame::Deaf);
                 let rest = (self.rest * 2).max(limits.rest).min(limits.rest_max);
                 let until = now + if unreached { rest.max(UNREACHED) } else { rest };
-                *self = Self { state: State::Open { until, unreached }, rest };
+                let probed = unreached.then_some(now + PROBED);
+                *self = Self { state: State::Open { until, probed }, rest, doubted: None };
             }
         }
     }
 
     /// Ends the rest of an endpoint that could not be reached and now can.
     pub(super) fn reached(&mut self, now: Instant) {
-        if let State::Open { until, unreached: true } = &mut self.state {
+        if let State::Open { until, probed: Some(_) } = &mut self.state {
             *until = now.min(*until);
         }
     }
 
-    /// Goes on with the rest of an endpoint that can't be reached, without wasting a call on it.
+    /// Goes on with the rest of an endpoint that can't be reached, without wasting a call on it, for a while.
     pub(super) fn unreached(&mut self, now: Instant) {
-        if let State::Open { until, unreached: true } = &mut self.state {
-            *until = (now + UNREACHED).max(*until);
+        if let State::Open { until, probed: Some(probed) } = &mut self.state {
+            *until = (now + UNREACHED).max(*until).min(*probed);
         }
     }
 }

@@ -47,8 +47,8 @@ impl Cell {
         }
     }
 
-    /// Returns whether it failed, or refused a call, the last time it was asked.
-    pub(super) fn is_doubted(&self) -> bool {
-        self.breaker.is_doubted() || self.busy.is_doubted()
+    /// Returns whether it failed a moment ago, or refused a call the last time it was asked.
+    pub(super) fn is_doubted(&self, now: Instant) -> bool {
+        self.breaker.is_doubted(now) || self.busy.is_doubted()
     }
 }

@@ -44,7 +44,7 @@ pub(super) enum Choice {
 /// The order among endpoints that can take a call; the least comes first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Rank {
-    /// 0 for one that has to be tried, 1 for most, 2 for one that failed the last time.
+    /// 0 for one that has to be tried, 1 for most, 2 for one that failed a moment ago.
     doubt: u8,
     load: usize,
     turn: u64,
@@ -95,7 +95,7 @@ impl Board {
         }
         let doubt = match cell.pass(now) {
             Pass::Trial => 0,
-            Pass::Free if cell.breaker.is_doubted() => 2,
+            Pass::Free if cell.breaker.is_doubted(now) => 2,
             Pass::Free if cell.busy.is_doubted() => 0,
             Pass::Free => 1,
             Pass::Until(_) | Pass::Tried => return None,

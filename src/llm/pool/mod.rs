@@ -27,7 +27,7 @@ use board::{Arrival, Board, Ending};
 use seat::{Grant, Seat, Word};
 use silence::{Bearing, Ear, FIRST_LOOK, LOOK};
 
-pub(super) use board::Rules;
+pub(super) use board::{Rules, Turn};
 pub(super) use breaker::{Blame, Limits};
 pub(super) use residency::{Running as Resident, ask as residents};
 pub(super) use silence::Voice;
@@ -65,8 +65,19 @@ pub(super) struct Permit<'a> {
     site: &'a Site,
     grant: Grant,
     voice: Voice,
+    turn: Turn,
     queued: Duration,
     is_open: bool,
+}
+
+/// Who wants a permit.
+pub(super) struct Caller {
+    /// Whether it waits for this model and no other. If not, it leaves when no endpoint can be asked.
+    pub(super) stays: bool,
+    /// The length of its prompt, in bytes.
+    pub(super) prompt: usize,
+    /// Its turn, where it has been in line before.
+    pub(super) turn: Option<Turn>,
 }
 
 /// Why a call gets no permit.
@@ -145,24 +156,25 @@ impl Pool {
         refused
     }
 
-    /// Waits for a permit for a prompt of so many bytes, in the order of arrival. Unless it `stays`, the call leaves when no endpoint can be asked.
+    /// Waits for a permit, in the order of arrival.
     pub(super) async fn enter(
         &self,
         model: &Arc<str>,
-        stays: bool,
-        prompt: usize,
+        Caller { stays, prompt, turn }: Caller,
         queue: &QueueTime,
     ) -> Result<Permit<'_>, Turned> {
-        let (number, arrival) = {
-            let mut board = self.board();
+        let (number, turn, arrival) = {
+            let (now, mut board) = (Instant::now(), self.board());
             let number = board.model(model).ok_or(Turned::TooManyModels)?;
-            (number, board.arrive(number, stays, Instant::now()))
+            let turn = turn.unwrap_or_else(|| board.turn(now));
+            (number, turn, board.arrive(number, stays, turn, now))
         };
         let (grant, queued) = match arrival {
             Arrival::Granted(grant) => (grant, Duration::ZERO),
             Arrival::Leaves => return Err(Turned::Away),
-            Arrival::Waits(ticket, seat) => {
+            Arrival::Waits(seat) => {
                 let (arrived, _waiting) = (Instant::now(), queue.wait());
+                let ticket = turn.ticket;
                 let stand = Stand { pool: self, model: number, ticket, seat, is_over: false };
                 (stand.wait().await?, arrived.elapsed())
             }
@@ -170,7 +182,7 @@ impl Pool {
         self.tell_changes();
         let Some(site) = self.doors.get(grant.place) else { return Err(Turned::Away) };
         let voice = Voice::begin(Arc::clone(&grant.pulse), prompt);
-        Ok(Permit { pool: self, site, grant, voice, queued, is_open: true })
+        Ok(Permit { pool: self, site, grant, voice, turn, queued, is_open: true })
     }
 
     /// Holds all calls back until `until`, or until it is opened.
@@ -295,6 +307,11 @@ impl<'a> Permit<'a> {
     /// Returns whether the endpoint has refused calls, and this one only tries how much it takes.
     pub(super) fn is_try(&self) -> bool {
         self.grant.is_try
+    }
+
+    /// Returns the call's turn, for another time in this pool's line.
+    pub(super) fn turn(&self) -> Turn {
+        self.turn
     }
 
     /// Returns how long the call was in line.

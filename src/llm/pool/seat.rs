@@ -34,6 +34,8 @@ pub(in crate::llm) struct Grant {
     pub(in crate::llm) is_swap: bool,
     /// Whether the endpoint has refused calls, and this one only tries how much it takes.
     pub(in crate::llm) is_try: bool,
+    /// Whether the endpoint has rested, and this one decides whether it is asked again.
+    pub(in crate::llm) is_trial: bool,
     pub(in crate::llm) pulse: Arc<Pulse>,
 }
 

@@ -6,6 +6,7 @@ use tokio::time::sleep;
 
 use crate::security::{secured, variable};
 use crate::support::kafka::{World, alter, create};
+use crate::support::model_server::{ModelServer, Reply};
 use crate::support::process::Environment;
 
 use super::*;
@@ -197,6 +198,28 @@ async fn check_online_without_transactions_does_not_ask_for_them() {
 
     assert_eq!(ended.code, 0, "{}", ended.out);
     assert!(ended.out.contains("ok      transactions: not used"), "{}", ended.out);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn check_online_looks_for_the_fallback_model_as_well() {
+    let world = World::new("cli-fallback", 1).await;
+    let (url, server) = ModelServer::start(Vec::new()).await;
+    let missing = Reply::json(404, r#"{"error":"no such model"}"#);
+    server.page("/api/show", [missing]);
+    let environment = Environment::of(&world).set("OLLAMA_FALLBACK_MODEL", "small");
+
+    let ended = weir(&["check", "--online"], world_with(&environment, &url)).await;
+
+    assert_eq!(ended.code, 69, "{}", ended.out);
+    for (model, variable) in
+        [("llama3.2:latest", "OLLAMA_MODEL"), ("small", "OLLAMA_FALLBACK_MODEL")]
+    {
+        let line = format!(
+            "failed  model {model}: is not at {url}, version 0.17.4; run `ollama pull {model}` there, \
+             or set {variable}\n"
+        );
+        assert!(ended.out.contains(&line), "{line}is not in\n{}", ended.out);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

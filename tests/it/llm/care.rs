@@ -104,6 +104,24 @@ async fn calls_wait_while_the_model_is_fetched() {
 }
 
 #[tokio::test]
+async fn calls_do_not_wait_long_for_a_fetch_where_another_model_stands_in() {
+    let (url, server) = ModelServer::start(vec![Reply::ollama("instead")]).await;
+    server.page("/api/show", [missing()]);
+    let manifest = "{\"status\":\"pulling manifest\"}\n";
+    server.page("/api/pull", [Reply::stream([manifest; 100]).slowly(SOON)]);
+    let mut config = pulling(&url);
+    config.ollama.fallback_model = Some("small".to_owned());
+    config.start_timeout = SOON;
+    let client = client(&config);
+    let _cared = Cared::start(&client);
+
+    let answer = timeout(PATIENCE, ask(&client, "hi")).await.unwrap().unwrap();
+
+    assert_eq!((&*answer.text, &*answer.model), ("instead", "small"));
+    assert_eq!(answer.instead_of.as_deref(), Some("llama3.2:latest"));
+}
+
+#[tokio::test]
 async fn a_fetch_that_breaks_off_is_asked_for_again() {
     let (url, server) = ModelServer::start(vec![Reply::ollama("here")]).await;
     server.page("/api/show", [missing(), missing(), shown()]);

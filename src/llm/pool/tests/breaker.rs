@@ -12,7 +12,7 @@ const fn seconds_of(seconds: u64) -> Duration {
 
 fn failed(times: usize, blame: Blame, now: Instant) -> Breaker {
     let mut breaker = Breaker::default();
-    (0..times).for_each(|_| breaker.ended(blame, LIMITS, now));
+    (0..times).for_each(|_| breaker.ended(blame, false, LIMITS, now));
     breaker
 }
 
@@ -24,8 +24,8 @@ async fn an_endpoint_rests_after_so_many_faults_in_a_row() {
         assert_eq!(failed(3, blame, now).state(), BreakerState::Open);
     }
     let mut breaker = failed(2, Blame::Endpoint, now);
-    breaker.ended(Blame::Nobody, LIMITS, now);
-    breaker.ended(Blame::Endpoint, LIMITS, now);
+    breaker.ended(Blame::Nobody, false, LIMITS, now);
+    breaker.ended(Blame::Endpoint, false, LIMITS, now);
     assert_eq!(breaker.pass(now), Pass::Free);
 }
 
@@ -55,13 +55,13 @@ async fn one_call_tries_and_each_that_fails_doubles_the_rest_up_to_the_limit() {
         assert_eq!(breaker.pass(now), Pass::Trial);
         assert!(breaker.begin_trial());
         assert_eq!(breaker.pass(now), Pass::Tried);
-        breaker.ended(Blame::Endpoint, LIMITS, now);
+        breaker.ended(Blame::Endpoint, true, LIMITS, now);
     }
     now += seconds(4);
     breaker.begin_trial();
-    breaker.ended(Blame::Nobody, LIMITS, now);
+    breaker.ended(Blame::Nobody, true, LIMITS, now);
     assert_eq!(breaker.pass(now), Pass::Free);
-    (0..3).for_each(|_| breaker.ended(Blame::Endpoint, LIMITS, now));
+    (0..3).for_each(|_| breaker.ended(Blame::Endpoint, false, LIMITS, now));
     assert_eq!(breaker.pass(now), Pass::Until(now + seconds(1)));
 }
 
@@ -73,10 +73,43 @@ async fn a_trial_that_decides_nothing_is_followed_by_another() {
     {
         let mut breaker = failed(1, Blame::Stuck, now);
         breaker.begin_trial();
-        breaker.ended(blame, LIMITS, now);
+        breaker.ended(blame, true, LIMITS, now);
         assert_eq!(breaker.pass(now), pass, "{blame:?}");
         assert_eq!(breaker.pass(now + seconds(1)), Pass::Trial, "{blame:?}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_began_before_the_rest_does_not_end_the_trial() {
+    let now = Instant::now();
+    let mut breaker = failed(1, Blame::Stuck, now);
+    breaker.begin_trial();
+    for blame in [Blame::Unknown, Blame::Load, Blame::Unfit] {
+        breaker.ended(blame, false, LIMITS, now);
+        assert_eq!(breaker.pass(now), Pass::Tried, "{blame:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_fault_is_doubted_for_no_longer_than_a_rest() {
+    let now = Instant::now();
+    let mut breaker = failed(1, Blame::Endpoint, now);
+    assert!(breaker.is_doubted(now));
+    assert!(!breaker.is_doubted(now + seconds(1)));
+    (0..2).for_each(|_| breaker.ended(Blame::Endpoint, false, LIMITS, now + seconds(2)));
+    assert_eq!(breaker.state(), BreakerState::Open, "but it counts");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_tries_what_the_probe_does_not_reach_for_long() {
+    let began = Instant::now();
+    let mut breaker = failed(3, Blame::Connection, began);
+    for second in 0..60 {
+        let now = began + seconds(second);
+        breaker.unreached(now);
+        assert_ne!(breaker.pass(now), Pass::Trial, "after {second} s");
+    }
+    assert_eq!(breaker.pass(began + seconds(60)), Pass::Trial);
 }
 
 #[tokio::test(start_paused = true)]

@@ -116,8 +116,8 @@ async fn nobody_waits_for_ever_for_an_endpoint_that_refuses_and_nobody_leaves_wh
     let asked = Fault::Overloaded { after: Some(seconds(3)), message: "full".to_owned() };
     enter(&pool, "a").await.end(Some(&asked), None);
     let (queue, model, begun) = (QueueTime::default(), "a".into(), Instant::now());
-    let trial = pool.enter(&model, true, 0, &queue).await;
-    let mut waiting = Box::pin(pool.enter(&model, true, 0, &queue));
+    let trial = pool.enter(&model, caller(true), &queue).await;
+    let mut waiting = Box::pin(pool.enter(&model, caller(true), &queue));
     assert!(timeout(seconds(40), &mut waiting).await.is_err());
 
     trial.ok().unwrap().end(Some(&asked), None);
@@ -133,7 +133,7 @@ async fn nothing_stands_in_for_an_endpoint_that_only_has_too_much_to_do() {
 
     assert!(pool.serves(&"a".into()));
     let (queue, model, begun) = (QueueTime::default(), "a".into(), Instant::now());
-    let permit = pool.enter(&model, false, 0, &queue).await;
+    let permit = pool.enter(&model, caller(false), &queue).await;
     assert!(permit.is_ok());
     assert_eq!(begun.elapsed(), seconds(1));
 }
@@ -165,4 +165,24 @@ async fn a_call_that_fails_otherwise_shows_that_there_was_room() {
 
     let _two = [enter(&pool, "a").await, enter(&pool, "a").await];
     assert!(is_kept(&pool).await, "room for two by now");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_was_refused_for_the_load_keeps_its_turn() {
+    let pool = pool(1, 1, |_| ());
+    let first = enter(&pool, "a").await;
+    let (model, queue) = ("a".into(), QueueTime::default());
+    let mut second = Box::pin(pool.enter(&model, caller(true), &queue));
+    assert!(futures_util::poll!(second.as_mut()).is_pending());
+    let turn = first.turn();
+    first.end(Some(&full()), None);
+
+    let again = Caller { turn: Some(turn), ..caller(true) };
+    let mut first = Box::pin(pool.enter(&model, again, &queue));
+    let served = tokio::select! {
+        biased;
+        _ = second.as_mut() => "the second",
+        _ = first.as_mut() => "the first",
+    };
+    assert_eq!(served, "the first");
 }

@@ -38,8 +38,12 @@ fn observed(endpoints: usize, told: impl Fn(BreakerState) + Send + Sync + 'stati
     Pool { observer: Arc::new(observer), ..pool(endpoints, 4, |_| ()) }
 }
 
+fn caller(stays: bool) -> Caller {
+    Caller { stays, prompt: 0, turn: None }
+}
+
 async fn enter<'a>(pool: &'a Pool, model: &str) -> Permit<'a> {
-    match pool.enter(&model.into(), true, 0, &QueueTime::default()).await {
+    match pool.enter(&model.into(), caller(true), &QueueTime::default()).await {
         Ok(permit) => permit,
         Err(_) => panic!("no permit for {model}"),
     }
