@@ -16,6 +16,7 @@ pub mod sink;
 
 pub mod kafka;
 pub mod retry;
+pub mod standing;
 pub mod config;
 pub mod telemetry;
 pub mod admin;

@@ -22,6 +22,7 @@ use crate::shutdown::Shutdown;
 use crate::sink::memory::{Fault, MemoryLog};
 use crate::sink::{self, Limits, Size, Topic};
 use crate::source::{self, Recovered, Window};
+use crate::standing::Standing;
 use crate::telemetry::{Health, Metrics};
 use crate::workflow::{Config as RunConfig, Durability, Press, Recorder, Runner, agents_graph};
 
@@ -117,7 +118,7 @@ impl World {
             result_min_age: Duration::ZERO,
             event_ttl: self.event_ttl,
             revoke_grace: 2 * SECOND,
-            silence_max: Duration::MAX,
+            standing: Standing::new(Duration::MAX),
             shutdown_grace: 25 * SECOND,
             publisher: self.log.clone(),
             runner,

@@ -24,12 +24,15 @@ use super::pull::{self, Delivery};
 use super::queue::QueueTime;
 use super::reader::{Bounds, Reader};
 use super::{ollama, openai};
+use crate::standing::Standing;
 
 /// Models behind HTTP endpoints. Cheap to clone; clones share permits and connections.
 #[derive(Clone)]
 pub struct Client {
     shared: Arc<Shared>,
     view: View,
+    /// Calls that were in line wait for that too.
+    standing: Option<Standing>,
 }
 
 struct Shared {
@@ -108,7 +111,13 @@ impl Client {
             opens: Instant::now() + config.start_timeout,
             observer,
         };
-        Ok(Self { view, shared: Arc::new(shared) })
+        Ok(Self { view, shared: Arc::new(shared), standing: None })
+    }
+
+    /// Lets no call out, not even one that was in line, while this process may have been replaced.
+    #[must_use]
+    pub fn with_standing(self, standing: Standing) -> Self {
+        Self { standing: Some(standing), ..self }
     }
 
     /// Returns who is asked.
@@ -164,7 +173,7 @@ impl Client {
     }
 
     fn at(&self, view: View) -> Self {
-        Self { view, shared: Arc::clone(&self.shared) }
+        Self { view, shared: Arc::clone(&self.shared), standing: self.standing.clone() }
     }
 
     pub(super) fn door(&self) -> &Door {
@@ -225,6 +234,10 @@ impl Client {
                 Err(turned) => return Err(self.turned(turned, pool.patience())),
             };
             queued += permit.queued();
+            if let Some(standing) = &self.standing {
+                let _waiting = request.queue.wait();
+                standing.confirmed().await;
+            }
             let (is_try, door) = (permit.is_try(), Arc::clone(permit.door()));
             let turn = permit.turn();
             (shared.observer)(&Observation::Admitted(queued));

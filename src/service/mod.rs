@@ -23,6 +23,7 @@ use crate::llm::{self, Availability, ChatModel, Client, Reachability};
 use crate::shutdown::Shutdown;
 use crate::sink::{self, Guarantee, KafkaPublisher, Size, Stability, Topic, TopicsError};
 use crate::source::{self, Source};
+use crate::standing::Standing;
 use crate::telemetry::{Health, Metrics};
 use crate::workflow::{Press, Recorder, Runner, Watch, agents_graph};
 use crate::{admin, systemd};
@@ -143,7 +144,9 @@ impl Service {
     ) -> Result<End, Error> {
         let results = admin::Results::default();
         self.open_doors(tracker, ended, &results).await?;
-        let model = self.model(tracker, ended)?;
+        // A heartbeat goes out in every third of the session: the last one may be as old as that.
+        let standing = Standing::new(self.config.kafka.session_timeout * 2 / 3);
+        let model = self.model(tracker, ended, &standing)?;
         let graph = agents_graph(model)?;
         let Some(ground) = self.find_ground(&shutdown.drain).await? else {
             info!("ended before Kafka was ready; nothing had been read");
@@ -168,8 +171,7 @@ impl Service {
             result_min_age: self.config.dispatch.result_min_age,
             event_ttl: self.config.dispatch.event_ttl,
             revoke_grace: self.config.kafka.revoke_grace,
-            // A heartbeat goes out in every third of the session: the last one may be as old as that.
-            silence_max: self.config.kafka.session_timeout * 2 / 3,
+            standing,
             shutdown_grace: self.config.service.shutdown_grace,
             publisher,
             runner: Arc::new(runner),
@@ -239,6 +241,7 @@ impl Service {
         &self,
         tracker: &TaskTracker,
         ended: &CancellationToken,
+        standing: &Standing,
     ) -> Result<Arc<dyn ChatModel>, Error> {
         let component = self.health.component("llm");
         if let Some(model) = &self.model {
@@ -247,6 +250,7 @@ impl Service {
         }
         let metrics = self.metrics.clone();
         let client = Client::new(&self.config.llm, Arc::new(move |seen| observe(&metrics, seen)))?;
+        let client = client.with_standing(standing.clone());
         for view in client.endpoints() {
             self.metrics.llm_model(view.provider().as_str(), view.model());
             info!(endpoint = %view.endpoint(), model = %view.model(), "may ask this model");

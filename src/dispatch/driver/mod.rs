@@ -13,11 +13,11 @@ use tokio::task::{AbortHandle, Id, JoinSet, yield_now};
 use tokio::time::{Instant, sleep_until};
 use tracing::{info, warn};
 
-use crate::failpoint::{self, Mechanism};
 use crate::record::{PartitionId, Position, Record};
 use crate::shutdown::Shutdown;
 use crate::sink::{self, Commit, Outgoing, Publisher};
 use crate::source::{self, Window};
+use crate::standing::Standing;
 use crate::telemetry::{Health, Metrics};
 use crate::workflow::{Finished, Job, Press, Request, Runner};
 
@@ -67,8 +67,8 @@ pub struct Parts<P> {
     pub event_ttl: Duration,
     /// How long running work may go on once partitions are revoked.
     pub revoke_grace: Duration,
-    /// How long the process may stand still before the group may have replaced it.
-    pub silence_max: Duration,
+    /// Whether the group may have replaced this process while it stood still.
+    pub standing: Standing,
     /// How long running work may go on once the process drains.
     pub shutdown_grace: Duration,
     /// Where transactions go.
@@ -112,7 +112,6 @@ pub struct Driver<P> {
     /// How many turns there were since the runtime could see to other tasks.
     turns: usize,
     draining_until: Option<Instant>,
-    turned_at: Instant,
     end: Option<Result<End, sink::Error>>,
     figures_at: Instant,
     /// Whether it was told that a deadline can't be read.
@@ -140,7 +139,6 @@ impl<P: Publisher> Driver<P> {
             more: false,
             turns: 0,
             draining_until: None,
-            turned_at: Instant::now(),
             end: None,
             figures_at: Instant::now(),
             unreadable_told: false,
@@ -165,8 +163,7 @@ impl<P: Publisher> Driver<P> {
     /// Carries out all that the machine wants now.
     fn act(&mut self) {
         let now = Instant::now();
-        let silent = now.saturating_duration_since(std::mem::replace(&mut self.turned_at, now));
-        if silent >= self.parts.silence_max && !failpoint::is_off(Mechanism::Doubt) {
+        if let Some(silent) = self.parts.standing.turn(now) {
             warn!(?silent, "stood still: nothing starts until the group confirms our membership");
             self.machine.doubt();
         }
@@ -199,6 +196,7 @@ impl<P: Publisher> Driver<P> {
                 break;
             }
         }
+        self.parts.standing.note(!self.machine.is_in_doubt());
         if self.draining_until.is_some_and(|until| until <= now) {
             warn!("the last transaction did not end in time");
             self.end.get_or_insert(Ok(End::Unfinished));

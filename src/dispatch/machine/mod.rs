@@ -311,6 +311,12 @@ impl<J: Clone> Machine<J> {
         self.clears_doubt = false;
     }
 
+    /// Says whether we may have been replaced without knowing.
+    #[must_use]
+    pub fn is_in_doubt(&self) -> bool {
+        self.in_doubt
+    }
+
     /// Returns the next thing to do at `now`, until there is nothing.
     pub fn poll(&mut self, now: Instant) -> Option<Action<J>> {
         self.expire(now);

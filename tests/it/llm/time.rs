@@ -1,5 +1,6 @@
 //! Deadlines and turns.
 
+use std::pin::pin;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -8,6 +9,7 @@ use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 use weir::llm::{ChatModel as _, Client, Config, Fault, Observation, Phase, QueueTime, Request};
+use weir::standing::Standing;
 
 use crate::support::model_server::{ModelServer, Reply};
 
@@ -233,4 +235,29 @@ async fn every_call_is_reported_once() {
         "ollama llama3.2:latest cancelled false None",
     ];
     assert_eq!(*seen.lock().unwrap(), expected);
+}
+
+#[tokio::test]
+async fn a_call_in_line_waits_while_the_process_may_have_been_replaced() {
+    let slow = Reply::ollama("first").slowly(SOON);
+    let (url, server) = ModelServer::start(vec![slow, Reply::ollama("second")]).await;
+    let mut config = ollama(&url);
+    config.ollama.max_concurrency = 1;
+    let standing = Standing::new(SOON / 2);
+    let client = client(&config).with_standing(standing.clone());
+    standing.turn(Instant::now());
+    let mut both = pin!(async { tokio::join!(ask(&client, "one"), ask(&client, "two")) });
+
+    // The dispatch does not turn: it has stood still, and so have we.
+    assert!(timeout(6 * SOON, both.as_mut()).await.is_err());
+    assert_eq!((server.requests().len(), server.replies_left()), (1, 1), "the first was answered");
+    assert!(standing.turn(Instant::now()).is_some());
+    standing.note(false);
+    assert!(timeout(SOON, both.as_mut()).await.is_err());
+    assert_eq!(server.requests().len(), 1);
+    standing.turn(Instant::now());
+    standing.note(true);
+
+    let (one, two) = timeout(10 * SOON, both).await.unwrap();
+    assert_eq!((&*one.unwrap().text, &*two.unwrap().text), ("first", "second"));
 }
