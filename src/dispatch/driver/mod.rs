@@ -114,6 +114,8 @@ pub struct Driver<P> {
     draining_until: Option<Instant>,
     end: Option<Result<End, sink::Error>>,
     figures_at: Instant,
+    /// There was a turn since the figures were told.
+    untold: bool,
     /// Whether it was told that a deadline can't be read.
     unreadable_told: bool,
 }
@@ -141,6 +143,7 @@ impl<P: Publisher> Driver<P> {
             draining_until: None,
             end: None,
             figures_at: Instant::now(),
+            untold: false,
             unreadable_told: false,
         }
     }
@@ -207,7 +210,9 @@ impl<P: Publisher> Driver<P> {
     /// Waits until something happens, and takes in everything that has happened by then.
     async fn wait(&mut self) {
         let wake = Instant::now() + IDLE_TURN;
-        let wake = [self.machine.deadline(), self.draining_until]
+        // Figures that something has changed since are told within a second.
+        let figures_at = self.untold.then_some(self.figures_at);
+        let wake = [self.machine.deadline(), self.draining_until, figures_at]
             .into_iter()
             .flatten()
             .fold(wake, Instant::min);
@@ -240,7 +245,8 @@ impl<P: Publisher> Driver<P> {
 
     fn report(&mut self, now: Instant) {
         self.parts.health.beat();
-        if now < self.figures_at {
+        self.untold = now < self.figures_at;
+        if self.untold {
             return;
         }
         self.figures_at = now + Duration::from_secs(1);
