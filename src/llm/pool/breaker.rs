@@ -107,10 +107,10 @@ impl Blame {
             Fault::Unreachable { .. } => Self::Connection,
             Fault::Timeout { phase, .. } => match phase {
                 Phase::Connect => Self::Connection,
-                Phase::FirstByte | Phase::Idle => Self::Endpoint,
+                Phase::FirstByte => Self::Endpoint,
                 // It may have been at work all the time.
                 Phase::Total => Self::Unknown,
-                Phase::Frozen => Self::Stuck,
+                Phase::Idle | Phase::Frozen => Self::Stuck,
                 Phase::Unresponsive => Self::Deaf,
             },
             Fault::Reset { .. }

@@ -135,7 +135,7 @@ fn blame_follows_from_the_fault() {
     check(refused(), Blame::Connection);
     check(timeout(Phase::Connect), Blame::Connection);
     check(timeout(Phase::FirstByte), Blame::Endpoint);
-    check(timeout(Phase::Idle), Blame::Endpoint);
+    check(timeout(Phase::Idle), Blame::Stuck);
     check(timeout(Phase::Total), Blame::Unknown);
     check(timeout(Phase::Frozen), Blame::Stuck);
     check(timeout(Phase::Unresponsive), Blame::Deaf);
