@@ -50,17 +50,20 @@ impl Standing {
         });
     }
 
-    /// Waits until nothing says that we may have been replaced. Who wakes before the dispatch waits for it.
-    pub async fn confirmed(&self) {
-        if self.is_confirmed(*self.state.borrow()) {
-            return;
-        }
-        let mut state = self.state.subscribe();
-        // We hold the sender, so it can't have gone.
-        drop(state.wait_for(|state| self.is_confirmed(*state)).await);
+    /// Says whether nothing tells that we may have been replaced.
+    #[must_use]
+    pub fn is_confirmed(&self) -> bool {
+        self.is_confirmed_by(*self.state.borrow())
     }
 
-    fn is_confirmed(&self, State { turned, confirmed }: State) -> bool {
+    /// Waits until nothing tells that we may have been replaced. Who wakes before the dispatch waits for it.
+    pub async fn confirmed(&self) {
+        let mut state = self.state.subscribe();
+        // We hold the sender, so it can't have gone.
+        drop(state.wait_for(|state| self.is_confirmed_by(*state)).await);
+    }
+
+    fn is_confirmed_by(&self, State { turned, confirmed }: State) -> bool {
         let is_late = turned.is_some_and(|turned| turned.elapsed() >= self.silence_max);
         confirmed && !(is_late && is_watched())
     }

@@ -234,7 +234,7 @@ impl Client {
                 Err(turned) => return Err(self.turned(turned, pool.patience())),
             };
             queued += permit.queued();
-            if let Some(standing) = &self.standing {
+            if let Some(standing) = self.standing.as_ref().filter(|it| !it.is_confirmed()) {
                 let _waiting = request.queue.wait();
                 standing.confirmed().await;
             }
@@ -287,8 +287,8 @@ impl Client {
         }
         // Who still waits for it after all that time does so for want of anything else.
         let is_fetched = *wanted == main.model && delivery.is_awaited();
-        let all = (!is_fetched).then(itself).into_iter().chain(stand_ins);
-        match all.into_iter().find(Who::can_answer) {
+        let mut all = (!is_fetched).then(itself).into_iter().chain(stand_ins);
+        match all.find(Who::can_answer) {
             Some(who) => (who, false),
             None => (itself(), true),
         }
