@@ -13,6 +13,7 @@ use tracing::warn;
 use super::call::{self, Deadlines, Exchange};
 use super::config::{Config, Provider, Pull};
 use super::desk::{Desk, View};
+use super::desks::{Desks, Who};
 use super::door::Door;
 use super::error::{Again, Error, Fault};
 use super::estimate::Estimate;
@@ -20,8 +21,7 @@ use super::model::{Answer, ChatModel, DoneReason, Request, Timings};
 use super::observe::{Call, Observation, Observer, Running};
 use super::ollama_request::{self, Terms};
 use super::pool::{Blame, Caller, Permit, Turn, Turned};
-use super::pull::{self, Delivery};
-use super::queue::QueueTime;
+use super::pull::Delivery;
 use super::reader::{Bounds, Reader};
 use super::{ollama, openai};
 use crate::standing::Standing;
@@ -36,29 +36,14 @@ pub struct Client {
 }
 
 struct Shared {
-    main: Desk,
-    /// Another provider, for when the main one can't be asked.
-    also: Option<Desk>,
+    desks: Desks,
     terms: Terms,
     pull: Pull,
-    delivery: Delivery,
     deadlines: Deadlines,
     bounds: Bounds,
     /// When calls are let through at start though nothing has answered.
     opens: Instant,
     observer: Observer,
-}
-
-/// Who answers.
-struct Who<'a> {
-    desk: &'a Desk,
-    model: Arc<str>,
-}
-
-impl Who<'_> {
-    fn can_answer(&self) -> bool {
-        self.desk.pool.serves(&self.model)
-    }
 }
 
 /// Why a client can't be made.
@@ -86,23 +71,19 @@ impl Client {
     /// # Errors
     /// When a key is no header, or TLS can't be set up for an `https` endpoint.
     pub fn new(config: &Config, observer: Observer) -> Result<Self, SetupError> {
-        let also = config.fallback_provider.filter(|provider| *provider != config.provider);
-        let main = Desk::new(config.provider, config, &observer)?;
-        let also = also.map(|provider| Desk::new(provider, config, &observer)).transpose()?;
-        let view = main.views().next().ok_or_else(|| SetupError::Http {
+        let desks = Desks::new(config, &observer)?;
+        let view = desks.main.views().next().ok_or_else(|| SetupError::Http {
             endpoint: "".into(),
             reason: "no endpoint".to_owned(),
         })?;
         let shared = Shared {
-            main,
-            also,
+            desks,
             terms: Terms {
                 temperature: config.ollama.temperature,
                 num_ctx: config.ollama.num_ctx,
                 keep_alive: config.ollama.keep_alive,
             },
             pull: config.ollama.pull,
-            delivery: Delivery::default(),
             deadlines: Deadlines::of(config),
             bounds: Bounds {
                 answer: bytes(config.max_answer.as_u64()),
@@ -151,7 +132,7 @@ impl Client {
     /// none where there is none.
     #[must_use]
     pub fn fallbacks(&self) -> Vec<Self> {
-        let Shared { main, .. } = &*self.shared;
+        let Desks { main, .. } = &self.shared.desks;
         let all = main.fallback.iter().flat_map(|model| {
             main.views().map(move |view| self.at(View { model: Arc::clone(model), ..view }))
         });
@@ -159,7 +140,7 @@ impl Client {
     }
 
     pub(super) fn desks(&self) -> impl Iterator<Item = &Desk> {
-        std::iter::once(&self.shared.main).chain(&self.shared.also)
+        self.shared.desks.iter()
     }
 
     /// Returns when calls are let through at start though nothing has answered.
@@ -169,7 +150,7 @@ impl Client {
 
     /// Returns a handle for each endpoint of the main provider.
     pub(super) fn main_endpoints(&self) -> Vec<Self> {
-        self.shared.main.views().map(|view| self.at(view)).collect()
+        self.shared.desks.main.views().map(|view| self.at(view)).collect()
     }
 
     fn at(&self, view: View) -> Self {
@@ -185,7 +166,7 @@ impl Client {
     }
 
     pub(super) fn delivery(&self) -> &Delivery {
-        &self.shared.delivery
+        &self.shared.desks.delivery
     }
 
     pub(super) fn http(&self) -> &reqwest::Client {
@@ -208,16 +189,16 @@ impl Client {
     /// elsewhere at once where somebody stands ready; one that only tried whether an endpoint has room again gets back
     /// in line, for a while; any other is the caller's to repeat.
     async fn call(&self, request: Request<'_>) -> Result<Answer, Error> {
-        let shared = &self.shared;
-        let wanted = request.model.map_or_else(|| Arc::clone(&shared.main.model), Arc::from);
+        let Shared { desks, observer, .. } = &*self.shared;
+        let wanted = request.model.map_or_else(|| Arc::clone(&desks.main.model), Arc::from);
         let (estimate, mut queued) = (Estimate::of(&request), Duration::ZERO);
-        let mut moves: usize = 2 + self.desks().map(|desk| desk.pool.doors().len()).sum::<usize>();
+        let mut moves: usize = 2 + desks.iter().map(|desk| desk.pool.doors().len()).sum::<usize>();
         let mut refused = None;
         // Whom an endpoint refused for its load keeps its turn, in the same line.
         let mut kept: Option<(Provider, Turn)> = None;
         loop {
-            queued += self.wait_for_delivery(&wanted, request.queue).await;
-            let (who, stays) = self.who(&wanted);
+            queued += desks.wait_for_delivery(&wanted, request.queue).await;
+            let (who, stays) = desks.who(&wanted);
             let pool = &who.desk.pool;
             pool.admit(&who.model, estimate)?;
             let stays = stays || moves == 0;
@@ -240,7 +221,7 @@ impl Client {
             }
             let (is_try, door) = (permit.is_try(), Arc::clone(permit.door()));
             let turn = permit.turn();
-            (shared.observer)(&Observation::Admitted(queued));
+            observer(&Observation::Admitted(queued));
             // On the heap, so that a call in line is small.
             let made = Box::pin(self.make(&request, estimate, &who, permit)).await;
             match made {
@@ -251,7 +232,7 @@ impl Client {
                     return Ok(Answer {
                         text: draft.text,
                         digest: door.digests().of(&who.model),
-                        instead_of: self.is_stand_in(&who, &wanted).then_some(wanted),
+                        instead_of: desks.is_stand_in(&who, &wanted).then_some(wanted),
                         model: who.model,
                         usage: draft.usage,
                         done_reason: draft.done_reason,
@@ -266,7 +247,7 @@ impl Client {
                         continue;
                     }
                     let is_elsewhere = error.again == Again::Elsewhere;
-                    let may_move = is_elsewhere || self.is_awaited(&error, &who, &door);
+                    let may_move = is_elsewhere || desks.is_awaited(&error, &who, &door);
                     if !may_move || moves == 0 || !blame.is_free() {
                         return Err(error);
                     }
@@ -274,43 +255,6 @@ impl Client {
                 }
             }
         }
-    }
-
-    /// Returns who answers for a model: it itself, or what stands in for it while nobody can be asked for it; and
-    /// whether there is nobody else.
-    fn who(&self, wanted: &Arc<str>) -> (Who<'_>, bool) {
-        let Shared { main, delivery, .. } = &*self.shared;
-        let itself = || Who { desk: main, model: Arc::clone(wanted) };
-        let mut stand_ins = self.stand_ins(wanted).peekable();
-        if stand_ins.peek().is_none() {
-            return (itself(), true);
-        }
-        // Who still waits for it after all that time does so for want of anything else.
-        let is_fetched = *wanted == main.model && delivery.is_awaited();
-        let mut all = (!is_fetched).then(itself).into_iter().chain(stand_ins);
-        match all.find(Who::can_answer) {
-            Some(who) => (who, false),
-            None => (itself(), true),
-        }
-    }
-
-    /// Returns what stands in for a model, whether it can be asked or not.
-    fn stand_ins(&self, wanted: &Arc<str>) -> impl Iterator<Item = Who<'_>> {
-        let Shared { main, also, .. } = &*self.shared;
-        let fallback = main.fallback.iter().filter(move |model| *model != wanted);
-        let fallback = fallback.map(move |model| Who { desk: main, model: Arc::clone(model) });
-        fallback.chain(also.iter().map(|desk| Who { desk, model: Arc::clone(&desk.model) }))
-    }
-
-    /// Waits while the model is fetched, and returns for how long: not long where something else can stand in for it.
-    async fn wait_for_delivery(&self, wanted: &Arc<str>, queue: &QueueTime) -> Duration {
-        let Shared { main, delivery, .. } = &*self.shared;
-        if *wanted != main.model || !delivery.is_awaited() {
-            return Duration::ZERO;
-        }
-        let has_stand_in = self.stand_ins(wanted).any(|who| who.can_answer());
-        let limit = if has_stand_in { main.pool.patience() } else { pull::TOTAL_MAX };
-        delivery.wait(limit, queue).await
     }
 
     /// Makes one call with a permit, and says whether another may be made elsewhere if it fails.
@@ -338,31 +282,10 @@ impl Client {
         let load = ended.as_ref().ok().map(|exchange| exchange.draft.server.load);
         let is_ready = permit.end(ended.as_ref().err(), load.filter(|load| !load.is_zero()));
         ended.map_err(|fault| {
-            let may_move = is_ready || self.has_stand_in(&who.model);
+            let may_move = is_ready || self.shared.desks.has_stand_in(&who.model);
             let again = if may_move { Again::Elsewhere } else { Again::Here };
             Error { again, ..door.fail(fault) }
         })
-    }
-
-    /// Returns whether a call was told that the model is gone which weir lets the server fetch: then it waits for that.
-    fn is_awaited(&self, error: &Error, who: &Who<'_>, door: &Door) -> bool {
-        let is_gone = matches!(error.fault, Fault::ModelMissing { .. });
-        let is_cared = who.model == self.shared.main.model && self.is_main(who.desk);
-        is_gone && is_cared && self.shared.delivery.miss(door)
-    }
-
-    fn is_main(&self, desk: &Desk) -> bool {
-        std::ptr::eq(desk, &raw const self.shared.main)
-    }
-
-    /// Returns whether another model is asked now in this one's place.
-    fn has_stand_in(&self, model: &Arc<str>) -> bool {
-        let (who, is_last) = self.who(model);
-        !is_last && self.is_stand_in(&who, model)
-    }
-
-    fn is_stand_in(&self, who: &Who<'_>, wanted: &Arc<str>) -> bool {
-        who.model != *wanted || !self.is_main(who.desk)
     }
 
     fn turned(&self, turned: Turned, waited: Duration) -> Error {

@@ -25,6 +25,7 @@ pub mod structured;
 mod call;
 mod endpoint;
 mod desk;
+mod desks;
 mod door;
 mod pool;
 mod refusal;
