@@ -31,9 +31,11 @@ impl Standing {
     }
 
     /// Notes that the dispatch looks at the world, and returns for how long it had not, if that was too long.
-    pub fn turn(&self, now: Instant) -> Option<Duration> {
+    pub fn turn(&self) -> Option<Duration> {
         let mut silent = None;
         self.state.send_if_modified(|state| {
+            // Read here, so that whoever found it late before waits for a confirmation, and not for ever.
+            let now = Instant::now();
             let before = state.turned.replace(now);
             silent = before.map(|before| now.saturating_duration_since(before));
             silent = silent.filter(|silent| *silent >= self.silence_max && is_watched());
@@ -91,21 +93,21 @@ mod tests {
         let standing = Standing::new(MAX);
         sleep(2 * MAX).await;
         assert!(!waits(&standing).await, "it has not begun");
-        assert_eq!(standing.turn(Instant::now()), None);
+        assert_eq!(standing.turn(), None);
         sleep(MAX - REST).await;
         assert!(!waits(&standing).await);
-        assert_eq!(standing.turn(Instant::now()), None);
+        assert_eq!(standing.turn(), None);
     }
 
     #[tokio::test(start_paused = true)]
     async fn who_wakes_before_the_dispatch_waits_until_the_group_has_confirmed_us() {
         let standing = Standing::new(MAX);
-        standing.turn(Instant::now());
+        standing.turn();
         sleep(MAX).await;
         let mut call = Box::pin(standing.confirmed());
         assert!(futures_util::poll!(call.as_mut()).is_pending());
 
-        assert!(standing.turn(Instant::now()).is_some_and(|silent| silent >= MAX));
+        assert!(standing.turn().is_some_and(|silent| silent >= MAX));
         standing.note(false);
         assert!(futures_util::poll!(call.as_mut()).is_pending());
         standing.note(true);

@@ -206,7 +206,7 @@ impl Client {
             let turn = kept.take().filter(|(of, _)| *of == pool.provider).map(|(_, turn)| turn);
             let entered =
                 pool.enter(&who.model, Caller { stays, prompt, turn }, request.queue).await;
-            let permit = match entered {
+            let mut permit = match entered {
                 Ok(permit) => permit,
                 Err(Turned::Away) if moves > 0 => {
                     moves -= 1;
@@ -218,6 +218,7 @@ impl Client {
             if let Some(standing) = self.standing.as_ref().filter(|it| !it.is_confirmed()) {
                 let _waiting = request.queue.wait();
                 standing.confirmed().await;
+                permit.begin_now();
             }
             let (is_try, door) = (permit.is_try(), Arc::clone(permit.door()));
             let turn = permit.turn();

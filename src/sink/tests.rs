@@ -13,7 +13,7 @@ use rdkafka::{
 use tokio::{
     runtime::Handle,
     sync::{oneshot, watch},
-    time::Instant,
+    time::{Instant, sleep},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -258,6 +258,34 @@ async fn a_missing_permission_is_told_until_it_is_granted() {
     assert!(matches!(error, Error::Permission { .. }), "{error}");
     assert!(told.contains("permission: write to the results topic"), "{told}");
     assert!(matches!(granted, Commit::Applied { .. }), "{granted:?}");
+    assert!(bench.health.readyz().ok);
+}
+
+#[tokio::test]
+async fn a_producer_that_did_not_deliver_in_time_is_replaced() {
+    let bench = Bench::new().await;
+    // Tried again until the record's time is over.
+    bench.fail(RDKafkaApiKey::Produce, &[Code::RD_KAFKA_RESP_ERR_NOT_ENOUGH_REPLICAS; 1000]);
+    let late = bench.commit(&[(0, 5, "ours")]).await;
+    bench.cluster.clear_request_errors(RDKafkaApiKey::Produce);
+    let refused = [Code::RD_KAFKA_RESP_ERR_TRANSACTIONAL_ID_AUTHORIZATION_FAILED];
+    bench.fail(RDKafkaApiKey::InitProducerId, &refused);
+
+    let (next, seen) = tokio::join!(bench.commit(&[(0, 5, "again")]), async {
+        for _ in 0..400 {
+            let reasons = bench.health.readyz().reasons();
+            if reasons.contains("the producer is not ready") {
+                return true;
+            }
+            sleep(Duration::from_millis(10)).await;
+        }
+        false
+    });
+
+    let Commit::Aborted { error } = late else { panic!("{late:?}") };
+    assert!(error.to_string().contains("not acknowledged in time"), "{error}");
+    assert!(seen, "a new producer asks for its id");
+    assert!(matches!(next, Commit::Applied { .. }), "{next:?}");
     assert!(bench.health.readyz().ok);
 }
 

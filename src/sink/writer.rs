@@ -181,12 +181,7 @@ impl Writer {
         match failure {
             Ok(journal) => Ok(journal),
             Err(Failure::Aborted { error, kind }) => {
-                if kind == Kind::TooLarge {
-                    self.learn_limits();
-                }
-                if matches!(kind, Kind::Permission | Kind::UnknownTopic) {
-                    self.look_at_topics();
-                }
+                self.heal(kind);
                 self.check_last()?;
                 Err(error)
             }
@@ -204,6 +199,28 @@ impl Writer {
                 self.check_last()?;
                 Err(error)
             }
+        }
+    }
+
+    /// Does what the next transaction needs after one that was aborted for this.
+    fn heal(&mut self, kind: Kind) {
+        match kind {
+            Kind::TooLarge => self.learn_limits(),
+            Kind::Permission | Kind::UnknownTopic => self.look_at_topics(),
+            // librdkafka may never again send anything: seen twice after a broker had stood still, while it went on to
+            // begin and abort transactions.
+            Kind::TimedOut => self.producer = None,
+            Kind::Configuration
+            | Kind::Unreachable
+            | Kind::Resolve
+            | Kind::Tls
+            | Kind::Authentication
+            | Kind::OutOfRange
+            | Kind::Unstable
+            | Kind::Replaced
+            | Kind::Fenced
+            | Kind::Metadata
+            | Kind::Other => {}
         }
     }
 

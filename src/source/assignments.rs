@@ -15,7 +15,7 @@ use rdkafka::{
 use tokio::{
     sync::{mpsc, oneshot},
     task::JoinHandle,
-    time::{Instant, MissedTickBehavior, interval},
+    time::{MissedTickBehavior, interval},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{error, info, warn};
@@ -30,7 +30,7 @@ use super::{
     Event, Recovered, Window,
     failure::Failure,
     reader::Reader,
-    recovery::{Found, Job, Recovering, Restored, Ticket},
+    recovery::{Found, Job, Open, Recovering, Restored, Ticket},
     wanted::Wanted,
     window::Budget,
 };
@@ -144,13 +144,11 @@ impl Assignments {
             return;
         }
         info!(?partitions, "assigned");
-        let job = Job {
-            shared: Arc::clone(&self.shared),
-            open: tickets,
-            found: self.found.clone(),
-            began: Instant::now(),
-            waits: BTreeMap::new(),
-        };
+        self.recover(Open::new(tickets));
+    }
+
+    fn recover(&self, open: Open) {
+        let job = Job { shared: Arc::clone(&self.shared), open, found: self.found.clone() };
         let recovery = thread::run("kafka-recovery", move || job.run());
         let stop = self.stop.clone();
         let ended = async move { stop.run_until_cancelled(recovery).await.unwrap_or(Some(())) };
@@ -234,6 +232,7 @@ impl Assignments {
                     self.held.insert(ticket.partition, Held::Stopped { told: false });
                 }
             }
+            Found::Untold(open) => self.recover(open),
             Found::Moved { partition, epoch } => self.moved(partition, epoch).await,
             Found::Ready(restored) => {
                 let restored: Vec<_> =

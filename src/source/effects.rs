@@ -79,7 +79,7 @@ impl Stretch {
     }
 
     /// Nothing of the journal can matter where nothing is unfinished.
-    fn needs_reading(&self) -> bool {
+    pub(super) fn needs_reading(&self) -> bool {
         (!self.unsettled.is_empty() || self.ahead.is_some())
             && self.journal.start < self.journal.end
     }
@@ -169,11 +169,12 @@ fn read_to(
         }
         match reader.poll(POLL) {
             Some(Ok(message)) => {
-                moved = Instant::now();
+                // One that was handed over is written to, and read on here, while others may hang.
                 let Entry::Occupied(mut entry) = open.entry(PartitionId(message.partition()))
                 else {
                     continue;
                 };
+                moved = Instant::now();
                 let end = entry.get().journal.end.0;
                 if message.offset() < end {
                     entry.get_mut().take(&message, &shared.config.consumer_group_id);

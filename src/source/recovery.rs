@@ -4,7 +4,8 @@
 //! a read_uncommitted reader sees it, then the journal up to there. The markers of a committed transaction reach the
 //! group's offsets and the journal at different moments, so a reader that stopped at the last stable offset could miss
 //! records whose offsets it has seen already.
-//! One thread recovers the partitions of one assignment; those that can't be told yet don't hold up the others.
+//! One thread recovers the partitions of one assignment; those that can't be told yet don't hold up the others, and get
+//! another thread where the others' journals are read meanwhile.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -67,11 +68,16 @@ pub(super) struct Ticket {
     pub(super) cancelled: CancellationToken,
 }
 
+/// The most recoveries that one assignment is split into.
+const PARTS_MAX: u8 = 8;
+
 /// What a recovery has found.
 #[derive(Debug)]
 pub(super) enum Found {
     /// These can be read.
     Ready(Vec<Restored>),
+    /// These can't be told yet, and are to be asked for while the recovery that found that reads others' journals.
+    Untold(Open),
     /// This one must not be, for this reason.
     Stopped(Ticket, String),
     /// This one is read, and has to be read from elsewhere: its log begins further ahead by now.
@@ -91,14 +97,22 @@ pub(super) struct Restored {
     pub(super) journal_end: Offset,
 }
 
-/// The recovery of one assignment.
+/// The recovery of one assignment, or of a part of it.
 pub(super) struct Job {
     pub(super) shared: Arc<Recovering>,
-    pub(super) open: Vec<Ticket>,
+    pub(super) open: Open,
     pub(super) found: mpsc::Sender<Found>,
-    pub(super) began: Instant,
+}
+
+/// The partitions that are still to be recovered.
+#[derive(Debug)]
+pub(super) struct Open {
+    tickets: Vec<Ticket>,
+    began: Instant,
     /// Of each partition that can't be told, what was seen of it.
-    pub(super) waits: BTreeMap<PartitionId, Wait>,
+    waits: BTreeMap<PartitionId, Wait>,
+    /// How often they were split off others.
+    parts: u8,
 }
 
 /// Why a partition has to wait, and since when: the patience with each reason begins when that reason is seen, which may
@@ -118,21 +132,39 @@ pub(super) struct Clients {
     pub(super) ends: BaseConsumer<Plain>,
 }
 
+impl Open {
+    pub(super) fn new(tickets: Vec<Ticket>) -> Self {
+        Self { tickets, began: Instant::now(), waits: BTreeMap::new(), parts: 1 }
+    }
+
+    /// Takes out what is not among `kept`; `None` where that is nothing, or it was split often enough.
+    fn split(&mut self, kept: &[PartitionId]) -> Option<Self> {
+        let is_kept = |ticket: &Ticket| kept.contains(&ticket.partition);
+        if self.parts >= PARTS_MAX || self.tickets.iter().all(is_kept) {
+            return None;
+        }
+        self.parts += 1;
+        let tickets = self.tickets.extract_if(.., |ticket| !is_kept(ticket)).collect();
+        let waits = std::mem::take(&mut self.waits);
+        Some(Self { tickets, waits, began: self.began, parts: self.parts })
+    }
+}
+
 impl Job {
     /// Recovers until every partition is told, or given up. Blocks.
     pub(super) fn run(mut self) {
         let mut clients = None;
         loop {
-            self.open.retain(|ticket| !ticket.cancelled.is_cancelled());
-            if self.open.is_empty() || self.found.is_closed() {
+            self.open.tickets.retain(|ticket| !ticket.cancelled.is_cancelled());
+            if self.open.tickets.is_empty() || self.found.is_closed() {
                 return;
             }
             if let Err(error) = self.round(&mut clients) {
-                for ticket in self.open.clone() {
+                for ticket in self.open.tickets.clone() {
                     self.hold(&ticket, &error);
                 }
             }
-            if !self.open.is_empty() {
+            if !self.open.tickets.is_empty() {
                 park_timeout(ASK_AGAIN);
             }
         }
@@ -162,6 +194,11 @@ impl Job {
                 Err(error) => self.hold(&ticket, &error),
             }
         }
+        if recoverable.iter().any(Stretch::needs_reading) {
+            let told: Vec<_> = recoverable.iter().map(|one| one.ticket.partition).collect();
+            let untold = self.open.split(&told);
+            untold.into_iter().for_each(|untold| self.send(Found::Untold(untold)));
+        }
         let shared = Arc::clone(&self.shared);
         effects::read(&clients.reader, recoverable, &shared, |read| self.hand_over(read))
     }
@@ -171,7 +208,8 @@ impl Job {
         let mut first = first::Asked::default();
         let mut positions = Vec::new();
         for Committed { partition, position } in told {
-            let Some(ticket) = self.open.iter().find(|one| one.partition == partition).cloned()
+            let Some(ticket) =
+                self.open.tickets.iter().find(|one| one.partition == partition).cloned()
             else {
                 continue;
             };
@@ -191,14 +229,14 @@ impl Job {
     fn ask(&mut self, clients: &Clients) -> Result<Vec<Committed>, Error> {
         let shared = Arc::clone(&self.shared);
         let topic = &shared.config.workflow_events_topic;
-        let partitions: Vec<_> = self.open.iter().map(|ticket| ticket.partition).collect();
+        let partitions: Vec<_> = self.open.tickets.iter().map(|ticket| ticket.partition).collect();
         match committed(&clients.reader, topic, &partitions, QUESTION) {
             Ok(told) => return Ok(told),
             Err(error) if partitions.len() == 1 => return Err(error),
             Err(_) => {}
         }
         let mut told = Vec::new();
-        for ticket in self.open.clone() {
+        for ticket in self.open.tickets.clone() {
             if ticket.cancelled.is_cancelled() {
                 continue;
             }
@@ -220,7 +258,7 @@ impl Job {
     ) -> Option<Stretch> {
         let partition = ticket.partition;
         let is_beyond = offset > high;
-        let wait = self.waits.entry(partition).or_default();
+        let wait = self.open.waits.entry(partition).or_default();
         let stays_beyond = wait.stays_beyond(is_beyond, Instant::now());
         if stays_beyond {
             self.stop(ticket, beyond(offset, high));
@@ -291,7 +329,7 @@ impl Job {
             return;
         }
         let done: Vec<_> = stretches.iter().map(|stretch| stretch.ticket.partition).collect();
-        self.open.retain(|ticket| !done.contains(&ticket.partition));
+        self.open.tickets.retain(|ticket| !done.contains(&ticket.partition));
         failpoint::reach(Point::RecoveryRead);
         for stretch in &stretches {
             let (partition, kept) = (stretch.ticket.partition, stretch.effects.len());
@@ -302,7 +340,7 @@ impl Job {
                 unsettled = stretch.map.as_ref().map_or(0, |map| map.unsettled.len()),
                 journal_records = stretch.read,
                 effects = kept,
-                took = ?self.began.elapsed(),
+                took = ?self.open.began.elapsed(),
                 "recovered partition"
             );
         }
@@ -310,7 +348,7 @@ impl Job {
     }
 
     fn stop(&mut self, ticket: &Ticket, reason: String) {
-        self.open.retain(|open| open.partition != ticket.partition);
+        self.open.tickets.retain(|open| open.partition != ticket.partition);
         self.send(Found::Stopped(ticket.clone(), reason));
     }
 
@@ -322,9 +360,9 @@ impl Job {
     /// Tells why a partition is not recovered yet. It is asked for again.
     fn hold(&mut self, ticket: &Ticket, error: &Error) {
         let Recovering { config, reporter, status, .. } = &*self.shared;
-        let wait = self.waits.entry(ticket.partition).or_default();
+        let wait = self.open.waits.entry(ticket.partition).or_default();
         let waited = wait.pending.note(error, reporter, Instant::now());
-        if self.began.elapsed() < QUESTION * 2 {
+        if self.open.began.elapsed() < QUESTION * 2 {
             return;
         }
         let hint = hanging_hint(waited, config);

@@ -218,6 +218,31 @@ async fn a_partition_does_not_wait_for_the_journal_of_another() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_partition_that_could_not_be_told_yet_does_not_wait_for_the_journal_of_another() {
+    let world = World::new("untold", 2).await;
+    create(&world.config.journal_topic, 2, &[]).await;
+    for partition in [0, 1] {
+        produce_all(world.events(), partition, ["0", "1"]).await;
+    }
+    world.commit(0, 0, &world.map(0, 0, &map(2, 0, &[0, 1])));
+    let (journal, held_up) = (world.config.journal_topic.clone(), effect(0, 1, "held up"));
+    let open =
+        world.open_transaction(&unique("t"), &[(&journal, 0, held_up.value.as_ref())], &[]).await;
+    let committing = world.open_transaction(&unique("t"), &[], &[(1, 1, "")]).await;
+
+    let mut instance = world.start("a").await;
+    instance.quiet(Duration::from_secs(4)).await;
+    committing.commit_transaction(PATIENCE).unwrap();
+    instance.assigned(1).await;
+
+    assert_eq!(recovered(&instance, 1).start, Offset(1));
+    let reasons = instance.health.readyz().reasons();
+    assert!(reasons.contains("recovering partition 0"), "{reasons}");
+    open.abort_transaction(PATIENCE).unwrap();
+    instance.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_aborted_end_of_the_journal_is_passed() {
     let world = World::new("abortedjournal", 1).await;
     produce_all(world.events(), 0, ["0", "1"]).await;

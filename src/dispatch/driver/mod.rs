@@ -165,11 +165,11 @@ impl<P: Publisher> Driver<P> {
 
     /// Carries out all that the machine wants now.
     fn act(&mut self) {
-        let now = Instant::now();
-        if let Some(silent) = self.parts.standing.turn(now) {
+        if let Some(silent) = self.parts.standing.turn() {
             warn!(?silent, "stood still: nothing starts until the group confirms our membership");
             self.machine.doubt();
         }
+        let now = Instant::now();
         let mut starts = 0;
         self.more = false;
         while let Some(action) = self.machine.poll(now) {

@@ -319,6 +319,11 @@ impl<'a> Permit<'a> {
         self.queued
     }
 
+    /// Counts the silence from now on: the call was held back with its permit.
+    pub(super) fn begin_now(&mut self) {
+        self.voice.begin_now();
+    }
+
     /// Returns what is told of every byte.
     pub(super) fn voice(&self) -> &Voice {
         &self.voice

@@ -144,6 +144,11 @@ impl Voice {
         Self { pulse, begun: Instant::now(), has_spoken: AtomicBool::new(false) }
     }
 
+    /// Begins its silence anew.
+    pub(super) fn begin_now(&mut self) {
+        self.begun = Instant::now();
+    }
+
     /// Takes note of a byte of this call.
     pub(in crate::llm) fn speak(&self) {
         self.pulse.speak();

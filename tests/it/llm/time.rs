@@ -245,17 +245,17 @@ async fn a_call_in_line_waits_while_the_process_may_have_been_replaced() {
     config.ollama.max_concurrency = 1;
     let standing = Standing::new(SOON / 2);
     let client = client(&config).with_standing(standing.clone());
-    standing.turn(Instant::now());
+    standing.turn();
     let mut both = pin!(async { tokio::join!(ask(&client, "one"), ask(&client, "two")) });
 
     // The dispatch does not turn: it has stood still, and so have we.
     assert!(timeout(6 * SOON, both.as_mut()).await.is_err());
     assert_eq!((server.requests().len(), server.replies_left()), (1, 1), "the first was answered");
-    assert!(standing.turn(Instant::now()).is_some());
+    assert!(standing.turn().is_some());
     standing.note(false);
     assert!(timeout(SOON, both.as_mut()).await.is_err());
     assert_eq!(server.requests().len(), 1);
-    standing.turn(Instant::now());
+    standing.turn();
     standing.note(true);
 
     let (one, two) = timeout(10 * SOON, both).await.unwrap();
