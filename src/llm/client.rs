@@ -224,7 +224,7 @@ impl Client {
             let turn = permit.turn();
             observer(&Observation::Admitted(queued));
             // On the heap, so that a call in line is small.
-            let made = Box::pin(self.make(&request, estimate, &who, permit)).await;
+            let made = Box::pin(self.make(&request, (&wanted, estimate), &who, permit)).await;
             match made {
                 Ok(Exchange { draft, first_byte, total }) => {
                     if draft.done_reason == DoneReason::Length {
@@ -262,7 +262,7 @@ impl Client {
     async fn make(
         &self,
         request: &Request<'_>,
-        estimate: Estimate,
+        (wanted, estimate): (&Arc<str>, Estimate),
         who: &Who<'_>,
         permit: Permit<'_>,
     ) -> Result<Exchange, Error> {
@@ -283,7 +283,7 @@ impl Client {
         let load = ended.as_ref().ok().map(|exchange| exchange.draft.server.load);
         let is_ready = permit.end(ended.as_ref().err(), load.filter(|load| !load.is_zero()));
         ended.map_err(|fault| {
-            let may_move = is_ready || self.shared.desks.has_stand_in(&who.model);
+            let may_move = is_ready || self.shared.desks.has_other(who, wanted);
             let again = if may_move { Again::Elsewhere } else { Again::Here };
             Error { again, ..door.fail(fault) }
         })
@@ -291,9 +291,11 @@ impl Client {
 
     fn turned(&self, turned: Turned, waited: Duration) -> Error {
         match turned {
-            // A server that is away most often comes back; one that is there and only fails for so long does not.
+            // A server that is away most often comes back; one that is there and only fails for so long does not, unless it
+            // has asked for more time.
             Turned::Failed(door, fault) => {
-                let is_away = !matches!(Blame::of(&fault), Blame::Endpoint | Blame::Load);
+                let is_away = !matches!(Blame::of(&fault), Blame::Endpoint | Blame::Load)
+                    || fault.after().is_some_and(|after| after >= waited);
                 let again = if is_away { Again::Here } else { Again::Nowhere { waited } };
                 Error { again, ..door.fail(fault) }
             }

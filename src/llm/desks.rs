@@ -68,10 +68,10 @@ impl Desks {
         who.model != *wanted || !self.is_main(who.desk)
     }
 
-    /// Returns whether another model is asked now in this one's place.
-    pub(super) fn has_stand_in(&self, model: &Arc<str>) -> bool {
-        let (who, is_last) = self.who(model);
-        !is_last && self.is_stand_in(&who, model)
+    /// Returns whether somebody else is asked now for what `who` has failed at.
+    pub(super) fn has_other(&self, who: &Who<'_>, wanted: &Arc<str>) -> bool {
+        let (next, is_last) = self.who(wanted);
+        !is_last && (next.model != who.model || !std::ptr::eq(next.desk, who.desk))
     }
 
     /// Waits while the model is fetched, and returns for how long: not long where something else can stand in for it.

@@ -119,17 +119,24 @@ impl Reader {
         let Self { lines, form, state } = self;
         match form {
             Form::Unknown(begin) => {
-                begin.extend_from_slice(bytes.trim_ascii_start());
+                // Blanks say nothing, before the mark and after it.
+                let begun = if begin.is_empty() || begin == MARK {
+                    bytes.trim_ascii_start()
+                } else {
+                    bytes
+                };
+                begin.extend_from_slice(begun);
                 let begin = std::mem::take(begin);
-                let text = begin.strip_prefix(MARK).unwrap_or(&begin).trim_ascii_start();
+                let marked = begin.strip_prefix(MARK);
+                let text = marked.unwrap_or(&begin).trim_ascii_start();
                 *form = match text.first() {
                     // Nothing but the mark so far, which is one only where it comes first.
                     None => {
-                        *form = Form::Unknown(begin);
+                        *form = Form::Unknown(marked.map_or_else(Vec::new, |_| MARK.to_vec()));
                         return Ok(());
                     }
                     Some(b'{') => Form::Whole(Vec::new()),
-                    Some(_) if MARK.starts_with(text) => {
+                    Some(_) if marked.is_none() && MARK.starts_with(&begin) => {
                         *form = Form::Unknown(begin);
                         return Ok(());
                     }

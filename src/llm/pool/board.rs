@@ -190,7 +190,7 @@ impl Board {
                 if cell.breaker.state() != before {
                     self.changed.push((grant.place, model));
                 }
-                cell.fault = ending.fault.cloned().or_else(|| cell.fault.take());
+                cell.ended(ending);
             }
         }
         let Some(cell) = place.cells.get_mut(grant.model) else { return };
@@ -272,19 +272,29 @@ impl Board {
     pub(super) fn open_cells(&self, model: usize, now: Instant) -> impl Iterator<Item = &Cell> {
         let cells = self.places.iter().filter_map(move |place| place.cells.get(model));
         cells.filter(move |cell| {
-            let fit = cell.unfit_until.is_none_or(|until| until <= now);
-            fit && matches!(cell.breaker.pass(now), Pass::Free | Pass::Trial)
+            cell.is_fit(now) && matches!(cell.breaker.pass(now), Pass::Free | Pass::Trial)
         })
     }
 
     /// Returns whether another endpoint than this one stands ready for a model, with nothing against it.
     pub(in crate::llm) fn is_ready_beside(&self, place: usize, model: usize, now: Instant) -> bool {
-        let others = self.places.iter().enumerate().filter(|(number, _)| *number != place);
-        let mut cells = others.filter_map(|(_, place)| place.cells.get(model));
-        cells.any(|cell| {
-            let fit = cell.unfit_until.is_none_or(|until| until <= now);
-            fit && cell.pass(now) == Pass::Free && !cell.is_doubted(now)
-        })
+        self.beside(place, model)
+            .any(|cell| cell.is_fit(now) && cell.pass(now) == Pass::Free && !cell.is_doubted(now))
+    }
+
+    /// Returns whether another endpoint than this one serves a model, though it may rest or have too much to do.
+    pub(in crate::llm) fn is_fit_beside(&self, place: usize, model: usize, now: Instant) -> bool {
+        self.beside(place, model).any(|cell| cell.is_fit(now))
+    }
+
+    /// Returns whether any endpoint serves a model, though it may rest or have too much to do.
+    pub(super) fn is_fit(&self, model: usize, now: Instant) -> bool {
+        self.beside(usize::MAX, model).any(|cell| cell.is_fit(now))
+    }
+
+    fn beside(&self, place: usize, model: usize) -> impl Iterator<Item = &Cell> {
+        let others = self.places.iter().enumerate().filter(move |(number, _)| *number != place);
+        others.filter_map(move |(_, place)| place.cells.get(model))
     }
 
     /// Returns the breakers that have changed since this was asked, and where they stand.

@@ -68,13 +68,21 @@ impl Board {
             .any(|cell| !cell.busy.is_doubted() && cell.busy.until(now).is_none())
     }
 
-    /// Returns whether an endpoint that had too much to do has taken a call again, and has not yet refused it.
+    /// Returns whether a call is under way that tries an endpoint: one that had too much to do and has not refused it
+    /// yet, or one that rested and may need long to load the model.
     fn is_tried(&self, model: usize, now: Instant) -> bool {
-        self.open_cells(model, now).any(|cell| cell.calls > 0)
+        let mut cells = self.places.iter().filter_map(|place| place.cells.get(model));
+        cells.any(|cell| cell.breaker.pass(now) == Pass::Tried)
+            || self.open_cells(model, now).any(|cell| cell.calls > 0)
     }
 
+    /// Returns what an endpoint said last, rather one that serves the model.
     fn last_fault(&self, model: usize) -> Option<(usize, Fault)> {
-        let mut places = self.places.iter().enumerate();
-        places.find_map(|(number, place)| Some((number, place.cells.get(model)?.fault.clone()?)))
+        let faults = self.places.iter().enumerate().filter_map(|(number, place)| {
+            let cell = place.cells.get(model)?;
+            Some((cell.unfit_until.is_some(), number, cell.fault.clone()?))
+        });
+        let least = faults.min_by_key(|(is_unfit, number, _)| (*is_unfit, *number));
+        least.map(|(_, number, fault)| (number, fault))
     }
 }

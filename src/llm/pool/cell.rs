@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::breaker::{Breaker, Pass};
+use super::board::Ending;
+use super::breaker::{Blame, Breaker, Pass};
 use super::busy::Busy;
 use super::silence::Pulse;
 use crate::llm::error::Fault;
@@ -21,6 +22,7 @@ pub(super) struct Cell {
     pub(super) busy: Busy,
     /// How long it took to load, the last time that it had to be.
     pub(super) load: Option<Duration>,
+    /// What it said when it failed last; none since it answered.
     pub(super) fault: Option<Fault>,
     pub(super) pulse: Arc<Pulse>,
 }
@@ -44,6 +46,25 @@ impl Cell {
         match (self.breaker.pass(now), self.busy.until(now)) {
             (Pass::Free | Pass::Trial, Some(until)) => Pass::Until(until),
             (pass @ (Pass::Free | Pass::Trial | Pass::Until(_) | Pass::Tried), _) => pass,
+        }
+    }
+
+    /// Returns whether it may serve the model, whatever else is the matter with it.
+    pub(super) fn is_fit(&self, now: Instant) -> bool {
+        self.unfit_until.is_none_or(|until| until <= now)
+    }
+
+    /// Takes note of what a call's end says about the endpoint, which the caller's own mistake does not.
+    pub(super) fn ended(&mut self, ending: &Ending<'_>) {
+        match ending.blame {
+            Blame::Nobody if ending.fault.is_none() => self.fault = None,
+            Blame::Nobody | Blame::Unknown => {}
+            Blame::Load
+            | Blame::Unfit
+            | Blame::Endpoint
+            | Blame::Connection
+            | Blame::Stuck
+            | Blame::Deaf => self.fault = ending.fault.cloned().or_else(|| self.fault.take()),
         }
     }
 

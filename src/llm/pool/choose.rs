@@ -59,7 +59,7 @@ impl Board {
         now: Instant,
         reach: Reach,
     ) -> Choice {
-        let anywhere_fit = self.is_served(model, now);
+        let anywhere_fit = self.is_fit(model, now);
         let able = self.places.iter().enumerate().filter_map(|(number, place)| {
             let rank = self.rank(place, model, now, anywhere_fit)?;
             Some((rank, number, place))
@@ -87,10 +87,7 @@ impl Board {
     /// Ranks an endpoint; `None` where it can't take a call of the model, whichever it holds.
     fn rank(&self, place: &Place, model: usize, now: Instant, anywhere_fit: bool) -> Option<Rank> {
         let cell = place.cells.get(model)?;
-        let later = |until: Option<Instant>| until.is_some_and(|until| until > now);
-        if cell.calls >= cell.busy.room(self.rules.permits)
-            || (anywhere_fit && later(cell.unfit_until))
-        {
+        if cell.calls >= cell.busy.room(self.rules.permits) || (anywhere_fit && !cell.is_fit(now)) {
             return None;
         }
         let doubt = match cell.pass(now) {

@@ -360,14 +360,17 @@ impl<'a> Permit<'a> {
         if is_late && self.voice.is_answering() { Blame::Unknown } else { Blame::of(fault) }
     }
 
-    /// Gives the permit back, and returns whether another endpoint stands ready for the same model.
+    /// Gives the permit back, and returns whether another endpoint stands ready for the same model, or is to be waited
+    /// for where this one does not serve it.
     pub(super) fn end(mut self, fault: Option<&Fault>, load: Option<Duration>) -> bool {
         let (now, blame) = (Instant::now(), fault.map_or(Blame::Nobody, |fault| self.blame(fault)));
         self.is_open = false;
         let is_ready = {
             let mut board = self.pool.board();
             board.release(&self.grant, &Ending { blame, fault, load }, now);
-            fault.is_some() && board.is_ready_beside(self.grant.place, self.grant.model, now)
+            let (place, model) = (self.grant.place, self.grant.model);
+            fault.is_some() && board.is_ready_beside(place, model, now)
+                || blame == Blame::Unfit && board.is_fit_beside(place, model, now)
         };
         self.pool.tell_changes();
         if self.grant.is_swap {

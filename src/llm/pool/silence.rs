@@ -101,9 +101,10 @@ impl Pulse {
         self.prompt.fetch_max(prompt, Ordering::Relaxed);
     }
 
-    /// Takes note of its end.
-    pub(in crate::llm) fn end(&self) {
-        if self.calls.fetch_sub(1, Ordering::Relaxed) == 1 {
+    /// Takes note of its end. A server reads a prompt to its end though nobody waits for the answer any more: whoever
+    /// comes next waits for that as well.
+    pub(in crate::llm) fn end(&self, has_spoken: bool) {
+        if self.calls.fetch_sub(1, Ordering::Relaxed) == 1 && has_spoken {
             self.prompt.store(0, Ordering::Relaxed);
         }
     }
@@ -178,7 +179,7 @@ impl Voice {
 
 impl Drop for Voice {
     fn drop(&mut self) {
-        self.pulse.end();
+        self.pulse.end(self.has_spoken());
     }
 }
 
@@ -201,7 +202,9 @@ impl Ear {
         let cut = |after| Some(Fault::Timeout { phase: Phase::Frozen, after });
         let verdicts = pulse.verdicts.load(Ordering::Relaxed);
         // Another call of the same model has found it frozen.
-        if pulse.frozen.load(Ordering::Relaxed) > pulse.stamp(call.begun) {
+        let frozen = pulse.frozen.load(Ordering::Relaxed);
+        let has_moved = pulse.spoke.load(Ordering::Relaxed) >= frozen;
+        if frozen > pulse.stamp(call.begun) && !has_moved {
             return cut(pulse.limit(bearing, verdicts.saturating_sub(1)));
         }
         let (_, listed) = heard.listed.iter().find(|(running, _)| running.is(call.model))?;

@@ -271,6 +271,21 @@ async fn a_wait_in_vain_is_the_last_where_the_server_is_there_and_only_fails() {
 }
 
 #[tokio::test]
+async fn a_wait_is_not_in_vain_where_the_server_has_asked_for_it() {
+    let full = Reply::json(429, r#"{"error":"later"}"#).with_header("retry-after", "60");
+    let (url, _server) = ModelServer::start(vec![full]).await;
+    let mut config = ollama(&url);
+    config.start_timeout = Duration::from_secs(1);
+    let client = client(&config);
+    ask(&client, "hi").await.unwrap_err();
+
+    let error = ask(&client, "hi").await.unwrap_err();
+
+    let after = Some(Duration::from_secs(60));
+    assert_eq!(error.disposition(), Disposition::Retry { after }, "{error}");
+}
+
+#[tokio::test]
 async fn a_call_that_was_not_sent_goes_elsewhere_at_once() {
     let model = FickleModel::start(LATENCY);
     let client = client(&ollama(&format!("http://127.0.0.1:1,{}", model.url)));
@@ -338,6 +353,25 @@ async fn another_provider_stands_in_where_the_first_can_not_be_reached() {
         ("gpt-4o-mini", Some("llama3.2:latest"))
     );
     assert_eq!(server.requests()[0].target, "/v1/chat/completions");
+}
+
+#[tokio::test]
+async fn what_stands_in_has_nobody_in_its_own_place() {
+    let (url, server) = ModelServer::start(vec![Reply::json(401, r#"{"error":"who?"}"#)]).await;
+    let mut config = ollama("http://127.0.0.1:1");
+    config.fallback_provider = Some(weir::llm::Provider::OpenAi);
+    config.openai = openai(&url).openai;
+    let client = client(&config);
+
+    let error = loop {
+        let error = ask(&client, "hi").await.unwrap_err();
+        if error.class() != "llm.unreachable" {
+            break error;
+        }
+    };
+
+    assert_eq!(error.class(), "llm.unauthorized");
+    assert_eq!(server.requests().len(), 1);
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 mod breaker;
 mod busy;
 mod lines;
+mod rests;
 mod silence;
 mod swaps;
 

@@ -109,6 +109,32 @@ async fn what_one_call_finds_cuts_the_others_and_not_those_that_come_after() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_one_call_has_found_is_over_when_the_model_speaks() {
+    let bench = Bench::new();
+    answered(bench.ear.lease(Instant::now()), "soon");
+    sleep(seconds(20)).await;
+    assert_eq!(bench.verdict(ALONE), Some(Phase::Frozen));
+    sleep(Duration::from_millis(200)).await;
+    bench.pulse.speak();
+    assert_eq!(bench.verdict(ALONE), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_long_prompt_is_read_to_its_end_though_its_call_is_gone() {
+    for (has_spoken, limit) in [(false, 30), (true, 20)] {
+        let bench = Bench::new();
+        bench.pulse.begin(2000);
+        bench.pulse.end(has_spoken);
+        bench.pulse.begin(10);
+        answered(bench.ear.lease(Instant::now()), "soon");
+        sleep(seconds(limit - 1)).await;
+        assert_eq!(bench.verdict(ALONE), None, "{has_spoken}");
+        sleep(seconds(1)).await;
+        assert_eq!(bench.verdict(ALONE), Some(Phase::Frozen), "{has_spoken}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_server_that_says_nothing_at_all_is_left_sooner_where_there_are_others() {
     let bench = Bench::new();
     bench.ear.lease(Instant::now()).unwrap().unanswered(Instant::now());
