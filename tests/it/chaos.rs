@@ -141,7 +141,10 @@ impl Plan {
         for (name, value) in &self.settings {
             environment = environment.set(name, value);
         }
-        let mut fleet = Fleet::new(environment, model, broker);
+        // An owner hears of a newcomer with its next heartbeat, and then its runs have their grace.
+        let broker_assigns = self.sets("KAFKA_GROUP_PROTOCOL", "consumer");
+        let heartbeat = Duration::from_millis(if broker_assigns { 5000 } else { 1500 });
+        let mut fleet = Fleet::new(environment, model, broker, heartbeat + Duration::from_secs(3));
         fleet.start(0);
 
         let (progress, faults_done) = watch::channel(0);

@@ -93,6 +93,8 @@ pub(super) struct Fleet {
     /// Since when a place is stopped, and until when.
     frozen: [Option<(Instant, Instant)>; INSTANCES],
     pub(super) disturbances: Disturbances,
+    /// How long it may take until the owners of partitions have given them to a newcomer.
+    gives_up: Duration,
     /// What was wrong with an end that should have been orderly.
     pub(super) bad_ends: Vec<String>,
     pub(super) logs: Vec<(usize, String)>,
@@ -106,6 +108,7 @@ impl Fleet {
         environment: Environment,
         model: CountingModel,
         broker: Option<OwnBroker>,
+        gives_up: Duration,
     ) -> Self {
         Self {
             environment,
@@ -114,6 +117,7 @@ impl Fleet {
             places: [const { None }; INSTANCES],
             frozen: [None; INSTANCES],
             disturbances: Vec::new(),
+            gives_up,
             bad_ends: Vec::new(),
             logs: Vec::new(),
             mended: Vec::new(),
@@ -123,8 +127,11 @@ impl Fleet {
     pub(super) fn start(&mut self, place: usize) {
         let name = format!("chaos-{place}");
         self.places[place] = Some(self.environment.clone().set("INSTANCE_ID", &name).start());
-        // A partition that it gets is another's until then.
-        self.disturbed_since(Instant::now());
+        let now = Instant::now();
+        self.disturbed_since(now);
+        if self.places(true).len() > 1 {
+            self.disturbances.push(now..now + self.gives_up);
+        }
     }
 
     /// Returns the places that are taken, or those that are not.
