@@ -16,30 +16,22 @@ async fn fail(pool: &Pool, times: usize) {
 
 #[tokio::test(start_paused = true)]
 async fn those_in_line_stay_while_a_call_tries_an_endpoint_that_may_have_to_load() {
-    let pool = pool(1, 4, |_| ());
-    fail(&pool, 3).await;
-    let trial = enter(&pool, "a").await;
-    let (model, queue) = ("a".into(), QueueTime::default());
-    let mut waiting = Box::pin(pool.enter(&model, caller(true), &queue));
+    for fails in [false, true] {
+        let pool = pool(1, 4, |_| ());
+        fail(&pool, 3).await;
+        let trial = enter(&pool, "a").await;
+        let (model, queue) = ("a".into(), QueueTime::default());
+        let mut waiting = Box::pin(pool.enter(&model, caller(true), &queue));
 
-    assert!(timeout(2 * pool.patience(), &mut waiting).await.is_err());
-    trial.end(None, None);
+        assert!(timeout(2 * pool.patience(), &mut waiting).await.is_err());
+        trial.end(fails.then(broken).as_ref(), None);
 
-    assert!(waiting.await.is_ok());
-}
-
-#[tokio::test(start_paused = true)]
-async fn those_in_line_go_when_the_trial_has_failed_and_they_have_waited_long() {
-    let pool = pool(1, 4, |_| ());
-    fail(&pool, 3).await;
-    let trial = enter(&pool, "a").await;
-    let (model, queue) = ("a".into(), QueueTime::default());
-    let mut waiting = Box::pin(pool.enter(&model, caller(true), &queue));
-
-    assert!(timeout(2 * pool.patience(), &mut waiting).await.is_err());
-    trial.end(Some(&broken()), None);
-
-    assert!(matches!(waiting.await, Err(Turned::Failed(_, fault)) if fault == broken()));
+        match waiting.await {
+            Ok(_) => assert!(!fails),
+            Err(Turned::Failed(_, fault)) => assert!(fails && fault == broken()),
+            Err(Turned::Away | Turned::TooManyModels) => panic!("sent away"),
+        }
+    }
 }
 
 #[tokio::test(start_paused = true)]
