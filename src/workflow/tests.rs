@@ -31,6 +31,8 @@ const LIMITS: Limits =
 #[derive(Clone, Copy)]
 enum Behaviour {
     Answers,
+    /// Another model answers.
+    StandsIn,
     Fails,
     /// Fails where another endpoint stands ready.
     Moves,
@@ -56,7 +58,7 @@ impl ChatModel for Model {
             let again = if moves { Again::Elsewhere } else { Again::Here };
             let fail = |fault| Err(llm::Error { endpoint: "http://model".into(), fault, again });
             match self.behaviour {
-                Behaviour::Answers => {}
+                Behaviour::Answers | Behaviour::StandsIn => {}
                 Behaviour::Fails | Behaviour::Moves => {
                     return fail(Fault::Unreachable { reason: "refused".into() });
                 }
@@ -75,10 +77,11 @@ impl ChatModel for Model {
             let counts = matches!(self.behaviour, Behaviour::Costs(_));
             let usage = counts.then_some(llm::Usage { input_tokens: 90, output_tokens: 10 });
             let (model, text) = ("scripted".into(), "an answer".into());
+            let stands_in = matches!(self.behaviour, Behaviour::StandsIn);
             Ok(Answer {
                 text,
                 model,
-                instead_of: None,
+                instead_of: stands_in.then(|| "asked".into()),
                 digest: None,
                 usage,
                 done_reason: DoneReason::Stop,
@@ -171,6 +174,21 @@ async fn a_run_that_reaches_its_end_has_a_result_and_no_dead_letter() {
     assert_eq!(result["result"]["agent_results"]["llm_analysis"]["result"], "an answer");
     assert_eq!((outcome.status, outcome.class), (Some("success"), None));
     assert_eq!(outcome.records.len(), 1);
+}
+
+#[tokio::test]
+async fn a_result_says_which_model_stood_in_for_which() {
+    for (behaviour, instead_of) in
+        [(Behaviour::StandsIn, json!("asked")), (Behaviour::Answers, Value::Null)]
+    {
+        let bench = bench(behaviour, config(), LIMITS);
+
+        let outcome = done(bench.runner.attempt(attempt("analyze it", false)).await);
+
+        let [result] = values(&outcome, Topic::Results).try_into().unwrap();
+        let said = &result["result"]["agent_results"]["llm_analysis"]["metadata"];
+        assert_eq!((&said["model"], &said["instead_of"]), (&json!("scripted"), &instead_of));
+    }
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 use serde_json::Value;
 
+use super::faults::refused;
 use super::{Dialect, outcome, read};
 
 const EXCHANGES: &str = include_str!("../../../tests/fixtures/ollama_exchanges.jsonl");
@@ -42,18 +43,49 @@ fn expected(body: &[u8]) -> Result<String, &'static str> {
     if done { Ok(answer) } else { Err("llm.truncated") }
 }
 
+fn exchanges() -> impl Iterator<Item = Value> {
+    EXCHANGES.lines().map(|line| serde_json::from_str(line).unwrap())
+}
+
+fn name(row: &Value) -> String {
+    row["name"].as_str().unwrap().to_owned()
+}
+
+fn body(row: &Value) -> String {
+    let chunks = row["response"]["chunks"].as_array().unwrap();
+    chunks.iter().map(|chunk| chunk[1].as_str().unwrap()).collect()
+}
+
 /// The recorded bodies of status 200, with the dialect that they are written in.
 fn recorded() -> Vec<(String, Dialect, Vec<u8>)> {
-    let rows = EXCHANGES.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
-    let good = rows.filter(|row| row["response"]["status"] == 200);
+    let good = exchanges().filter(|row| row["response"]["status"] == 200);
     good.map(|row| {
         let path = row["request"]["path"].as_str().unwrap();
         let dialect = if path.starts_with("/v1") { Dialect::OpenAi } else { Dialect::Ollama };
-        let chunks = row["response"]["chunks"].as_array().unwrap();
-        let body = chunks.iter().flat_map(|chunk| chunk[1].as_str().unwrap().bytes());
-        (row["name"].as_str().unwrap().to_owned(), dialect, body.collect())
+        (name(&row), dialect, body(&row).into_bytes())
     })
     .collect()
+}
+
+#[test]
+fn recorded_refusals_cut_off_anywhere_are_taken_by_their_words_or_by_their_status() {
+    let mut refusals = 0;
+    for row in exchanges() {
+        // Some were never answered.
+        let Some(status) = row["response"]["status"].as_u64().filter(|status| *status != 200)
+        else {
+            continue;
+        };
+        let status = status.try_into().unwrap();
+        let body = body(&row);
+        let known = [refused(status, &body).class(), refused(status, "").class()];
+        for (at, _) in body.char_indices() {
+            let class = refused(status, body.get(..at).unwrap()).class();
+            assert!(known.contains(&class), "{} cut at {at}: {class}, not {known:?}", name(&row));
+        }
+        refusals += 1;
+    }
+    assert!(refusals > 5, "{refusals}");
 }
 
 #[test]

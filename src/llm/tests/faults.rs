@@ -16,7 +16,7 @@ fn base(url: &str) -> BaseUrl {
     ollama.base_url.first().clone()
 }
 
-fn refused(status: u16, body: &str) -> Fault {
+pub(super) fn refused(status: u16, body: &str) -> Fault {
     Refusal { status, body: body.as_bytes(), ..Refusal::default() }.fault()
 }
 
