@@ -25,6 +25,7 @@ use crate::{
     failpoint::{self, Mechanism},
     kafka::{
         self, Config, GroupMetadata, Identity, Kind, Membership, Pending, Reporter, position_list,
+        thread,
     },
     record::Offset,
 };
@@ -209,7 +210,7 @@ impl Writer {
             Kind::Permission | Kind::UnknownTopic => self.look_at_topics(),
             // librdkafka may never again send anything: seen twice after a broker had stood still, while it went on to
             // begin and abort transactions.
-            Kind::TimedOut => self.producer = None,
+            Kind::TimedOut => self.discard(),
             Kind::Configuration
             | Kind::Unreachable
             | Kind::Resolve
@@ -246,13 +247,19 @@ impl Writer {
 
     /// Makes a new producer in the place of one that was fenced, which ends what that one left open.
     fn replace(&mut self, kind: Kind, began: Instant) -> Result<(), Error> {
-        self.producer = None;
+        self.discard();
         // A transaction that outlived its time-out was ended by the coordinator, not by a twin.
         let timed_out = began.elapsed() >= self.config.transaction_timeout;
         if kind == Kind::Fenced && !timed_out && self.fencings.note(Instant::now()) {
             return Err(self.twin());
         }
         self.rebuild()
+    }
+
+    /// Lets go of the producer. One that librdkafka is stuck in may not come to its end, and nobody has to wait for that.
+    fn discard(&mut self) {
+        let Some(producer) = self.producer.take() else { return };
+        thread::detach("kafka-close", move || drop(producer));
     }
 
     /// Finds out what became of a batch whose commit was asked for and not answered.
@@ -268,7 +275,7 @@ impl Writer {
 
     /// Makes a producer until it works.
     fn rebuild(&mut self) -> Result<(), Error> {
-        self.producer = None;
+        self.discard();
         let mut waited = false;
         while !self.abandon.is_cancelled() {
             let error = match self.make() {
@@ -350,7 +357,7 @@ impl Writer {
         self.topics.sizes = now.sizes;
         self.topics.limits = now.limits;
         self.limits.send_replace(now.limits);
-        self.producer = None;
+        self.discard();
     }
 
     /// Lets librdkafka look at the topics again. It remembers for five minutes that it may not write to one.
