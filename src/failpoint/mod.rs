@@ -112,6 +112,8 @@ named! {
         ReadBack = "read-back",
         /// The transactional id outlives the process. Without: each life has its own.
         StableId = "stable-id",
+        /// A client that has lost all of its brokers is named them again. Without: it is left to librdkafka.
+        Rebootstrap = "rebootstrap",
     }
 }
 

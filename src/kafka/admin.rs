@@ -14,7 +14,9 @@ use rdkafka::{
     error::{KafkaError, RDKafkaErrorCode},
 };
 
-use super::{Config, Error, Identity, Kind, Reporter, client, context::Plain, thread};
+use super::{
+    Config, Error, Identity, Kind, Reporter, bootstrap::rebootstrap, client, context::Plain, thread,
+};
 
 /// How long one question may take.
 const QUESTION: Duration = Duration::from_secs(2);
@@ -50,9 +52,9 @@ impl Admin {
         reporter: &Reporter,
     ) -> Result<Self, Error> {
         let native = client::watermarks(config, identity);
-        let asking = BaseConsumer::from_config_and_context(&native, Plain(reporter.clone()))?;
+        let asking = BaseConsumer::from_config_and_context(&native, Plain::new(reporter))?;
         let native = client::admin(config, identity);
-        let making = AdminClient::from_config_and_context(&native, Plain(reporter.clone()))?;
+        let making = AdminClient::from_config_and_context(&native, Plain::new(reporter))?;
         let (asking, making) = (Some(Arc::new(asking)), Some(making));
         Ok(Self { asking, making, reporter: reporter.clone() })
     }
@@ -69,6 +71,7 @@ impl Admin {
             for _ in 0..EVENTS_MAX {
                 drop(client.poll(Duration::ZERO));
             }
+            rebootstrap(client.client());
             found
         });
         let metadata = match asked.await {

@@ -22,11 +22,19 @@ use crate::{
     telemetry::Metrics,
 };
 
-use super::{holding::Holding, native, report::Reporter};
+use super::{
+    bootstrap::{Bootstrap, Bootstrapped},
+    holding::Holding,
+    native,
+    report::Reporter,
+};
 
 /// The context of a client that is no member: it only talks.
-#[derive(Debug, Clone)]
-pub(crate) struct Plain(pub(crate) Reporter);
+#[derive(Debug)]
+pub(crate) struct Plain {
+    reporter: Reporter,
+    bootstrap: Bootstrap,
+}
 
 /// The context of the group's member.
 ///
@@ -37,6 +45,7 @@ pub(crate) struct Plain(pub(crate) Reporter);
 #[derive(Debug)]
 pub(crate) struct MemberContext {
     reporter: Reporter,
+    bootstrap: Bootstrap,
     metrics: Metrics,
     topic: String,
     rebalances: mpsc::Sender<Rebalance>,
@@ -63,13 +72,26 @@ pub(crate) enum Rebalance {
 /// follows it at once. More than this many waiting means that nobody looks at them any more.
 pub(super) const REBALANCES_MAX: usize = 64;
 
+impl Plain {
+    pub(crate) fn new(reporter: &Reporter) -> Self {
+        Self { reporter: reporter.clone(), bootstrap: Bootstrap::new(reporter.servers()) }
+    }
+}
+
 impl ClientContext for Plain {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        self.0.log(level, facility, message);
+        self.reporter.log(level, facility, message);
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        self.0.error(&error, reason);
+        self.bootstrap.note(&error);
+        self.reporter.error(&error, reason);
+    }
+}
+
+impl Bootstrapped for Plain {
+    fn bootstrap(&self) -> &Bootstrap {
+        &self.bootstrap
     }
 }
 
@@ -83,6 +105,7 @@ impl MemberContext {
         rebalances: mpsc::Sender<Rebalance>,
     ) -> Self {
         Self {
+            bootstrap: Bootstrap::new(reporter.servers()),
             reporter,
             metrics,
             topic: topic.to_owned(),
@@ -141,6 +164,7 @@ impl ClientContext for MemberContext {
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
+        self.bootstrap.note(&error);
         self.reporter.error(&error, reason);
     }
 
@@ -159,6 +183,12 @@ impl ClientContext for MemberContext {
                 self.metrics.lag(partition.partition, (end - position.0).max(0));
             }
         }
+    }
+}
+
+impl Bootstrapped for MemberContext {
+    fn bootstrap(&self) -> &Bootstrap {
+        &self.bootstrap
     }
 }
 

@@ -28,7 +28,7 @@ impl Mock {
     /// When there is no port to listen on.
     pub fn start(config: &Config, reporter: &Reporter) -> Result<Self, Error> {
         let native = client::mock();
-        let client = FutureProducer::from_config_and_context(&native, Plain(reporter.clone()))?;
+        let client = FutureProducer::from_config_and_context(&native, Plain::new(reporter))?;
         native::complete_mock(client.client());
         let failed = || Error::new(Kind::Other, "librdkafka's mock cluster does not start");
         let cluster = client.client().mock_cluster().ok_or_else(failed)?;

@@ -5,6 +5,7 @@
 //! The one module of weir with `unsafe` in it is `native`.
 
 mod admin;
+mod bootstrap;
 mod client;
 mod config;
 mod context;
@@ -34,6 +35,7 @@ pub use outside::{Outside, Seen, Tail};
 pub use report::Reporter;
 
 pub(crate) use admin::{Admin, TopicInfo, TopicSettings};
+pub(crate) use bootstrap::{Bootstrap, Bootstrapped, rebootstrap};
 pub(crate) use client::{ProducerSizes, producer, watermarks};
 pub(crate) use context::{MemberContext, Plain, Rebalance, give_up};
 pub(crate) use member::{Consuming, position_list};

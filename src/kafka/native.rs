@@ -6,7 +6,7 @@
 //! with `unsafe` in it; nothing but owned values leaves it.
 #![expect(unsafe_code, reason = "librdkafka's C API has no safe wrapper for these calls")]
 
-use std::ffi::CStr;
+use std::ffi::{CStr, CString};
 use std::os::raw::{c_char, c_void};
 use std::ptr::{self, NonNull};
 use std::time::Duration;
@@ -15,12 +15,13 @@ use bytes::Bytes;
 use rdkafka::{
     TopicPartitionList,
     bindings::{
-        rd_kafka_consumer_group_metadata, rd_kafka_consumer_group_metadata_destroy,
-        rd_kafka_consumer_group_metadata_generation_id, rd_kafka_consumer_group_metadata_member_id,
-        rd_kafka_consumer_group_metadata_t, rd_kafka_error_code, rd_kafka_error_destroy,
-        rd_kafka_error_is_fatal, rd_kafka_error_is_retriable, rd_kafka_error_string,
-        rd_kafka_error_txn_requires_abort, rd_kafka_handle_mock_cluster, rd_kafka_header_get_all,
-        rd_kafka_headers_t, rd_kafka_message_headers, rd_kafka_mock_broker_add,
+        rd_kafka_brokers_add, rd_kafka_consumer_group_metadata,
+        rd_kafka_consumer_group_metadata_destroy, rd_kafka_consumer_group_metadata_generation_id,
+        rd_kafka_consumer_group_metadata_member_id, rd_kafka_consumer_group_metadata_t,
+        rd_kafka_error_code, rd_kafka_error_destroy, rd_kafka_error_is_fatal,
+        rd_kafka_error_is_retriable, rd_kafka_error_string, rd_kafka_error_txn_requires_abort,
+        rd_kafka_handle_mock_cluster, rd_kafka_header_get_all, rd_kafka_headers_t,
+        rd_kafka_message_headers, rd_kafka_mock_broker_add,
         rd_kafka_mock_group_initial_rebalance_delay_ms, rd_kafka_resp_err_t,
         rd_kafka_send_offsets_to_transaction,
     },
@@ -188,6 +189,14 @@ unsafe fn last(native: *const rd_kafka_headers_t, wanted: &str) -> Option<Bytes>
         let (value, size) = found?;
         Some(if size > HEADER_MAX { Bytes::new() } else { bytes(value, size).into() })
     }
+}
+
+/// Names brokers to a client, as in `bootstrap.servers`. What it knows already stays as it is.
+pub(super) fn add_brokers<C: ClientContext>(client: &Client<C>, servers: &str) {
+    // A configured value that holds a NUL made no client.
+    let Ok(servers) = CString::new(servers) else { return };
+    // SAFETY: the client's pointer lives as long as `client`; the text is copied.
+    unsafe { rd_kafka_brokers_add(client.native_ptr(), servers.as_ptr()) };
 }
 
 /// Completes a client's own mock cluster, when it has one: its groups begin at once instead of after three seconds, and

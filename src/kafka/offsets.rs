@@ -32,7 +32,7 @@ pub(crate) fn reader(
     reporter: &Reporter,
 ) -> Result<BaseConsumer<Plain>, Error> {
     let native = client::reader(config, identity);
-    Ok(BaseConsumer::from_config_and_context(&native, Plain(reporter.clone()))?)
+    Ok(BaseConsumer::from_config_and_context(&native, Plain::new(reporter))?)
 }
 
 /// Returns what is committed for each of the partitions of `topic`.

@@ -15,7 +15,7 @@ use rdkafka::{
     producer::{FutureProducer, FutureRecord},
     util::Timeout,
 };
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::{
     record::{Offset, PartitionId},
@@ -25,6 +25,7 @@ use crate::{
 use super::{
     Config, Error, Identity, Kind, Reporter,
     admin::{Admin, TopicInfo},
+    bootstrap::rebootstrap,
     client::{self, ProducerSizes},
     context::Plain,
     native, thread,
@@ -35,6 +36,9 @@ const QUESTION: Duration = Duration::from_secs(5);
 
 /// How long to wait before a broker that did not answer is asked again.
 const ASK_AGAIN: Duration = Duration::from_millis(200);
+
+/// How often a reader to whom nothing comes is looked after.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// Kafka's own default of `max.message.bytes`: the largest event that is sent.
 const EVENT_MAX: usize = 1_048_588;
@@ -78,7 +82,7 @@ impl Outside {
         let reporter = Reporter::new(&config.bootstrap_servers, health);
         let sizes = ProducerSizes { smallest: EVENT_MAX, largest: EVENT_MAX };
         let native = client::producer(config, &identity, None, sizes);
-        let producer = FutureProducer::from_config_and_context(&native, Plain(reporter.clone()))?;
+        let producer = FutureProducer::from_config_and_context(&native, Plain::new(&reporter))?;
         Ok(Self { config: config.clone(), identity, reporter, producer: Some(producer) })
     }
 
@@ -134,7 +138,7 @@ impl Outside {
     pub async fn tail(&self, topics: &[&str]) -> Result<Tail, Error> {
         let native = client::tail(&self.config, &self.identity);
         let consumer =
-            StreamConsumer::from_config_and_context(&native, Plain(self.reporter.clone()))?;
+            StreamConsumer::from_config_and_context(&native, Plain::new(&self.reporter))?;
         let consumer: Arc<StreamConsumer<Plain>> = Arc::new(consumer);
         let tail = Tail { consumer: Some(Arc::clone(&consumer)) };
         let topics: Vec<_> = topics.iter().map(|topic| (*topic).to_owned()).collect();
@@ -159,7 +163,11 @@ impl Tail {
             let Some(consumer) = &self.consumer else {
                 return Err(Error::new(Kind::Other, "the client is closed"));
             };
-            match consumer.recv().await {
+            let Ok(received) = timeout(LOOK, consumer.recv()).await else {
+                rebootstrap(consumer.client());
+                continue;
+            };
+            match received {
                 Ok(message) => {
                     return Ok(Seen {
                         topic: message.topic().to_owned(),

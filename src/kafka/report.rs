@@ -68,6 +68,11 @@ impl Reporter {
         }))
     }
 
+    /// Returns the brokers that its clients begin with.
+    pub(crate) fn servers(&self) -> &str {
+        &self.0.servers
+    }
+
     /// Notes that a broker answers.
     pub(crate) fn up(&self) {
         let mut waiting = lock(&self.0.waiting);

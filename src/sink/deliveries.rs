@@ -13,12 +13,16 @@ use rdkafka::{
 };
 use tokio::time::Instant;
 
-use crate::{kafka::Reporter, record::Offset};
+use crate::{
+    kafka::{Bootstrap, Bootstrapped, Reporter},
+    record::Offset,
+};
 
 /// The producer's context.
 #[derive(Debug)]
 pub(super) struct Deliveries {
     reporter: Reporter,
+    bootstrap: Bootstrap,
     state: Mutex<State>,
     changed: Condvar,
 }
@@ -42,7 +46,8 @@ pub(super) enum Undelivered {
 
 impl Deliveries {
     pub(super) fn new(reporter: Reporter) -> Self {
-        Self { reporter, state: Mutex::default(), changed: Condvar::new() }
+        let bootstrap = Bootstrap::new(reporter.servers());
+        Self { reporter, bootstrap, state: Mutex::default(), changed: Condvar::new() }
     }
 
     /// Begins to count a batch of `records` records, and returns its number.
@@ -93,7 +98,14 @@ impl ClientContext for Deliveries {
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
+        self.bootstrap.note(&error);
         self.reporter.error(&error, reason);
+    }
+}
+
+impl Bootstrapped for Deliveries {
+    fn bootstrap(&self) -> &Bootstrap {
+        &self.bootstrap
     }
 }
 

@@ -8,7 +8,7 @@ use tracing::error;
 
 use crate::{
     journal::{Map, Scope},
-    kafka::{self, Committed, Config, Error, Pending, Plain},
+    kafka::{self, Committed, Config, Error, Pending, Plain, thread},
     record::PartitionId,
 };
 
@@ -46,6 +46,7 @@ pub(super) fn read_back(writer: &Writer, positions: &[CommitPosition]) -> Option
                     error!(reason, "a transaction hangs");
                 }
                 writer.reporter.waiting(reason);
+                close(&mut reader);
             }
         }
         writer.pause(ASK_AGAIN);
@@ -76,7 +77,15 @@ pub(super) fn undone(writer: &Writer, last: &mut Last) -> Result<Option<String>,
                 "what was committed before the brokers were away can't be read back yet: {error}{hint}"
             ));
         }
+        close(&mut reader);
         writer.pause(ASK_AGAIN);
+    }
+}
+
+/// Lets go of a reader that could not tell: nobody polls it, so that it has lost its brokers would not be known.
+fn close(reader: &mut Option<BaseConsumer<Plain>>) {
+    if let Some(reader) = reader.take() {
+        thread::detach("kafka-close", move || drop(reader));
     }
 }
 

@@ -15,7 +15,7 @@ use rdkafka::{
 };
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use tracing::{error, info};
+use tracing::{debug, error, info};
 
 use crate::{
     kafka::{self, Config, Error, Identity, Plain, Reporter, longest_transaction, thread},
@@ -78,8 +78,12 @@ impl Stability {
             if seen != Some(outages) && !self.reporter.is_unreachable() {
                 match self.round(&mut clients, stop) {
                     Ok(()) => seen = Some(outages),
-                    // The brokers are away again, or a topic is: it is looked once more.
-                    Err(error) => tracing::debug!(%error, "look for transactions that hang"),
+                    // The brokers are away again, or a topic is: it is looked once more. Nobody polls the clients, so
+                    // that they have lost their brokers for good would not be known.
+                    Err(error) => {
+                        debug!(%error, "look for transactions that hang");
+                        clients = None;
+                    }
                 }
             }
             park_timeout(LOOK);
@@ -104,7 +108,7 @@ impl Stability {
 
     fn until_stable(
         &self,
-        clients: &Clients,
+        clients: &mut Clients,
         round: &mut Round,
         stop: &CancellationToken,
     ) -> Result<(), Error> {
@@ -117,6 +121,7 @@ impl Stability {
                 if round.told == 0 {
                     return Err(error);
                 }
+                *clients = self.clients()?;
             }
             if round.open.is_empty() {
                 return Ok(());
@@ -154,7 +159,7 @@ impl Stability {
     fn clients(&self) -> Result<Clients, Error> {
         let Self { config, identity, reporter, .. } = self;
         let native = kafka::watermarks(config, identity);
-        let true_ends = BaseConsumer::from_config_and_context(&native, Plain(reporter.clone()))?;
+        let true_ends = BaseConsumer::from_config_and_context(&native, Plain::new(reporter))?;
         Ok(Clients { stable: kafka::reader(config, identity, reporter)?, true_ends })
     }
 

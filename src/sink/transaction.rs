@@ -19,7 +19,7 @@ use tracing::debug;
 
 use crate::{
     failpoint::{self, Mechanism, Point},
-    kafka::{self, Config, GroupMetadata, Kind, Refusal, send_offsets},
+    kafka::{self, Config, GroupMetadata, Kind, Refusal, rebootstrap, send_offsets},
     record::Offset,
 };
 
@@ -32,6 +32,9 @@ pub(super) type Producer = ThreadedProducer<Deliveries>;
 
 /// How long one call that can be repeated may take.
 pub(super) const CALL: Duration = Duration::from_secs(3);
+
+/// How often the producer is looked after while its records are on their way.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// What a transaction is made of.
 pub(super) struct Transaction<'a> {
@@ -116,6 +119,7 @@ impl Transaction<'_> {
                 return Err(self.fail("send offsets", judged));
             }
             debug!(error = %judged.1, "sending offsets again");
+            rebootstrap(self.producer.client());
         }
     }
 
@@ -126,7 +130,10 @@ impl Transaction<'_> {
             match judgement {
                 // Resumes the same commit; the broker may well have done it already.
                 Judgement::Again if self.abandon.is_cancelled() => return Err(Failure::Abandoned),
-                Judgement::Again => debug!(%error, "resuming the commit"),
+                Judgement::Again => {
+                    debug!(%error, "resuming the commit");
+                    rebootstrap(self.producer.client());
+                }
                 Judgement::Abort => return Err(self.abort(told(error, "commit"), Outcome::Unknown)),
                 Judgement::GiveUp => {
                     return Err(self.broken(error.during("commit"), Outcome::Unknown));
@@ -168,6 +175,7 @@ impl Transaction<'_> {
                 return Failure::Abandoned;
             }
             debug!(%error, "aborting again");
+            rebootstrap(self.producer.client());
         }
     }
 
@@ -242,7 +250,13 @@ pub(super) fn deliver(
         send(producer, config, record, tag(batch, index))
             .map_err(|error| Undelivered::Failed(index, error))?;
     }
-    deliveries.wait(deadline)
+    loop {
+        rebootstrap(producer.client());
+        match deliveries.wait(deadline.min(Instant::now() + LOOK)) {
+            Err(Undelivered::Late(_)) if Instant::now() < deadline => {}
+            ended => return ended,
+        }
+    }
 }
 
 fn send(

@@ -22,7 +22,10 @@ use tracing::{error, info, warn};
 
 use crate::{
     failpoint::{self, Mechanism, Point},
-    kafka::{Consuming, Error, GroupProtocol, Kind, MemberContext, Rebalance, give_up, thread},
+    kafka::{
+        Consuming, Error, GroupProtocol, Kind, MemberContext, Rebalance, give_up, rebootstrap,
+        thread,
+    },
     record::{Epoch, Offset, PartitionId},
 };
 
@@ -113,9 +116,10 @@ impl Assignments {
         }
     }
 
-    /// Looks at the membership. Where the members assign, each of them hears of every generation, and is in when it has
-    /// heard; where the broker assigns, one without partitions hears nothing.
+    /// Looks after the consumer, and at the membership. Where the members assign, each of them hears of every generation,
+    /// and is in when it has heard; where the broker assigns, one without partitions hears nothing.
     fn look(&self) {
+        rebootstrap(self.consumer.client());
         let usable = self.shared.membership.is_usable();
         if !usable || self.shared.config.group_protocol == GroupProtocol::Consumer {
             self.shared.status.member(usable);

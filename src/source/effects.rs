@@ -17,7 +17,7 @@ use tracing::warn;
 use crate::{
     failpoint::{self, Point},
     journal::{Effect, GROUP, Map},
-    kafka::{Error, Plain, hanging_hint, header, lines, longest_transaction},
+    kafka::{Error, Plain, hanging_hint, header, lines, longest_transaction, rebootstrap},
     record::{Offset, PartitionId},
 };
 
@@ -195,6 +195,7 @@ fn read_to(
         }
         if told.elapsed() >= PROGRESS {
             told = Instant::now();
+            rebootstrap(reader.client());
             open.values().for_each(|stretch| tell(stretch, moved.elapsed(), shared));
         }
     }

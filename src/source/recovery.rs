@@ -43,6 +43,10 @@ const QUESTION_OF_ONE: Duration = Duration::from_millis(500);
 /// How long to wait before partitions that could not be told are asked for again.
 const ASK_AGAIN: Duration = Duration::from_millis(50);
 
+/// After how long clients that have not been told everything are made anew. Nobody polls the one that asks for ends, so
+/// that it has lost its brokers for good would not be known.
+const ANEW: Duration = Duration::from_secs(5);
+
 /// For how long a position past the log's end may be a leader's that has just been elected.
 const END_SETTLES: Duration = Duration::from_secs(5);
 
@@ -130,6 +134,7 @@ pub(super) struct Clients {
     pub(super) reader: BaseConsumer<Plain>,
     /// Sees the true ends of logs.
     pub(super) ends: BaseConsumer<Plain>,
+    made: Instant,
 }
 
 impl Open {
@@ -153,7 +158,7 @@ impl Open {
 impl Job {
     /// Recovers until every partition is told, or given up. Blocks.
     pub(super) fn run(mut self) {
-        let mut clients = None;
+        let mut clients: Option<Clients> = None;
         loop {
             self.open.tickets.retain(|ticket| !ticket.cancelled.is_cancelled());
             if self.open.tickets.is_empty() || self.found.is_closed() {
@@ -165,6 +170,7 @@ impl Job {
                 }
             }
             if !self.open.tickets.is_empty() {
+                drop(clients.take_if(|clients| clients.made.elapsed() >= ANEW));
                 park_timeout(ASK_AGAIN);
             }
         }
@@ -391,8 +397,8 @@ impl Clients {
         let Recovering { config, identity, reporter, .. } = shared;
         let reader = kafka::reader(config, identity, reporter)?;
         let native = kafka::watermarks(config, identity);
-        let ends = BaseConsumer::from_config_and_context(&native, Plain(reporter.clone()))?;
-        Ok(Self { reader, ends })
+        let ends = BaseConsumer::from_config_and_context(&native, Plain::new(reporter))?;
+        Ok(Self { reader, ends, made: Instant::now() })
     }
 
     /// Returns where each log begins and ends, open transactions included.

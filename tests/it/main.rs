@@ -24,6 +24,8 @@ mod graph_allocations;
 mod house;
 mod kafka_group;
 mod kafka_hanging;
+#[cfg(feature = "failpoints")]
+mod kafka_outage;
 mod kafka_recovery;
 mod kafka_start;
 mod kafka_transactions;
