@@ -179,7 +179,7 @@ impl Inspection<'_> {
         let sizes = ProducerSizes { smallest: MESSAGE_MAX_DEFAULT, largest: MESSAGE_MAX_DEFAULT };
         let native = kafka::producer(self.config, self.identity, Some(&id), sizes);
         let producer: FutureProducer<Plain> =
-            FutureProducer::from_config_and_context(&native, Plain::new(&self.reporter))?;
+            FutureProducer::from_config_and_context(&native, Plain::new(self.reporter))?;
         let asked =
             thread::run("kafka-check", move || producer.init_transactions(TRANSACTIONS)).await;
         match asked {

@@ -208,8 +208,7 @@ impl Writer {
         match kind {
             Kind::TooLarge => self.learn_limits(),
             Kind::Permission | Kind::UnknownTopic => self.look_at_topics(),
-            // librdkafka may never again send anything: seen twice after a broker had stood still, while it went on to
-            // begin and abort transactions.
+            // It may have lost its brokers, and a new one asks for them by itself.
             Kind::TimedOut => self.discard(),
             Kind::Configuration
             | Kind::Unreachable

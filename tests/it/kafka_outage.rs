@@ -18,13 +18,13 @@ use crate::support::process::Weir;
 use crate::support::scene::Scene;
 
 /// How many instances there are on each side, each in a group of its own: it happens to some.
-const INSTANCES: usize = 8;
+const INSTANCES: usize = 4;
 
 /// Longer than the broker's session of 3 s.
 const STILL: Duration = Duration::from_millis(3500);
 
 /// Within what time events are answered afterwards.
-const PATIENCE: Duration = Duration::from_secs(25);
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// How often it may happen to nobody.
 const ROUNDS: usize = 16;
