@@ -21,8 +21,8 @@ use crate::failpoint::{self, Mechanism};
 
 use super::native;
 
-/// How long after the last word of lost brokers they are named again. A client that still tries them says so every
-/// second.
+/// How long after the last word of lost brokers they are named again. A client that is refused still says so every
+/// second, as long as it tries.
 const QUIET: Duration = Duration::from_secs(2);
 
 /// What a client's context remembers of its brokers.
@@ -57,21 +57,35 @@ impl Bootstrap {
         self.lost().take_if(|lost| now.saturating_duration_since(*lost) >= QUIET).is_some()
     }
 
+    /// Takes it that the brokers are lost by now, if not before.
+    fn suspect(&self) {
+        self.lost().get_or_insert_with(Instant::now);
+    }
+
     fn lost(&self) -> MutexGuard<'_, Option<Instant>> {
         self.lost.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Names the brokers to a client again that has lost all of them; for any other it does nothing. To be called every
-/// second or so by whoever has a client for long.
+/// Names the brokers to a client again that has said that all of them are lost; for any other it does nothing. To be
+/// called every second or so by whoever waits for something from a client.
 ///
-/// Where librdkafka has begun anew by itself, or a broker is just away, naming them again changes nothing.
+/// Where librdkafka has begun anew by itself, or a broker is just away, it knows them twice until the next metadata.
 pub(crate) fn rebootstrap<C: Bootstrapped>(client: &Client<C>) {
     let bootstrap = client.context().bootstrap();
     if bootstrap.take_due(Instant::now()) && !failpoint::is_off(Mechanism::Rebootstrap) {
         debug!(servers = bootstrap.servers, "begin anew with the configured brokers");
-        native::add_brokers(client, &bootstrap.servers);
+        if !native::add_brokers(client, &bootstrap.servers) {
+            bootstrap.suspect();
+        }
     }
+}
+
+/// Does the same for a client that has been waited for in vain for a while. One that lost its brokers twice may say
+/// nothing of the second time.
+pub(crate) fn rebootstrap_late<C: Bootstrapped>(client: &Client<C>) {
+    client.context().bootstrap().suspect();
+    rebootstrap(client);
 }
 
 #[cfg(test)]
@@ -96,5 +110,10 @@ mod tests {
         tokio::time::advance(QUIET / 2).await;
         assert!(bootstrap.take_due(Instant::now()));
         assert!(!bootstrap.take_due(Instant::now()), "once");
+        bootstrap.suspect();
+        tokio::time::advance(QUIET / 2).await;
+        bootstrap.suspect();
+        tokio::time::advance(QUIET / 2).await;
+        assert!(bootstrap.take_due(Instant::now()), "waited for in vain");
     }
 }

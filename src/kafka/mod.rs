@@ -35,7 +35,7 @@ pub use outside::{Outside, Seen, Tail};
 pub use report::Reporter;
 
 pub(crate) use admin::{Admin, TopicInfo, TopicSettings};
-pub(crate) use bootstrap::{Bootstrap, Bootstrapped, rebootstrap};
+pub(crate) use bootstrap::{Bootstrap, Bootstrapped, rebootstrap, rebootstrap_late};
 pub(crate) use client::{ProducerSizes, producer, watermarks};
 pub(crate) use context::{MemberContext, Plain, Rebalance, give_up};
 pub(crate) use member::{Consuming, position_list};

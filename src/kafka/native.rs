@@ -191,12 +191,12 @@ unsafe fn last(native: *const rd_kafka_headers_t, wanted: &str) -> Option<Bytes>
     }
 }
 
-/// Names brokers to a client, as in `bootstrap.servers`. What it knows already stays as it is.
-pub(super) fn add_brokers<C: ClientContext>(client: &Client<C>, servers: &str) {
+/// Names brokers to a client, as in `bootstrap.servers`, and says whether it took any.
+pub(super) fn add_brokers<C: ClientContext>(client: &Client<C>, servers: &str) -> bool {
     // A configured value that holds a NUL made no client.
-    let Ok(servers) = CString::new(servers) else { return };
+    let Ok(servers) = CString::new(servers) else { return true };
     // SAFETY: the client's pointer lives as long as `client`; the text is copied.
-    unsafe { rd_kafka_brokers_add(client.native_ptr(), servers.as_ptr()) };
+    unsafe { rd_kafka_brokers_add(client.native_ptr(), servers.as_ptr()) > 0 }
 }
 
 /// Completes a client's own mock cluster, when it has one: its groups begin at once instead of after three seconds, and

@@ -25,6 +25,16 @@ const PATIENCE: Duration = Duration::from_secs(6);
 
 const ASK_AGAIN: Duration = Duration::from_millis(200);
 
+/// After how long a reader that could not tell is made anew. Nobody polls it, so that it has lost its brokers for good
+/// would not be known.
+const ANEW: Duration = Duration::from_secs(5);
+
+/// A client that is asked for what is committed.
+struct Reader {
+    client: BaseConsumer<Plain>,
+    made: Instant,
+}
+
 /// Says whether the batch with these positions was applied; `None` when the process ends before that is known.
 ///
 /// One position that is committed exactly as the batch would have it proves all of it: the metadata is this batch's
@@ -46,7 +56,6 @@ pub(super) fn read_back(writer: &Writer, positions: &[CommitPosition]) -> Option
                     error!(reason, "a transaction hangs");
                 }
                 writer.reporter.waiting(reason);
-                close(&mut reader);
             }
         }
         writer.pause(ASK_AGAIN);
@@ -77,21 +86,13 @@ pub(super) fn undone(writer: &Writer, last: &mut Last) -> Result<Option<String>,
                 "what was committed before the brokers were away can't be read back yet: {error}{hint}"
             ));
         }
-        close(&mut reader);
         writer.pause(ASK_AGAIN);
-    }
-}
-
-/// Lets go of a reader that could not tell: nobody polls it, so that it has lost its brokers would not be known.
-fn close(reader: &mut Option<BaseConsumer<Plain>>) {
-    if let Some(reader) = reader.take() {
-        thread::detach("kafka-close", move || drop(reader));
     }
 }
 
 fn compare(
     writer: &Writer,
-    reader: &mut Option<BaseConsumer<Plain>>,
+    reader: &mut Option<Reader>,
     positions: &[CommitPosition],
 ) -> Result<Option<String>, Error> {
     let partitions: Vec<_> = positions.iter().map(|position| position.partition).collect();
@@ -124,19 +125,25 @@ fn compare(
 
 fn read(
     writer: &Writer,
-    reader: &mut Option<BaseConsumer<Plain>>,
+    reader: &mut Option<Reader>,
     partitions: &[PartitionId],
 ) -> Result<Vec<Committed>, Error> {
+    if let Some(old) = reader.take_if(|reader| reader.made.elapsed() >= ANEW) {
+        thread::detach("kafka-close", move || drop(old));
+    }
     let reader = match reader {
         Some(reader) => reader,
-        None => reader.insert(kafka::reader(&writer.config, &writer.identity, &writer.reporter)?),
+        None => {
+            let client = kafka::reader(&writer.config, &writer.identity, &writer.reporter)?;
+            reader.insert(Reader { client, made: Instant::now() })
+        }
     };
-    kafka::committed(reader, &writer.config.workflow_events_topic, partitions, QUESTION)
+    kafka::committed(&reader.client, &writer.config.workflow_events_topic, partitions, QUESTION)
 }
 
 fn ask(
     writer: &Writer,
-    reader: &mut Option<BaseConsumer<Plain>>,
+    reader: &mut Option<Reader>,
     positions: &[CommitPosition],
 ) -> Result<bool, Error> {
     let partitions: Vec<PartitionId> =

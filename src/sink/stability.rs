@@ -45,7 +45,7 @@ pub struct Stability {
     pub metrics: Metrics,
 }
 
-/// The clients that are asked. Closing them blocks, so they live and die on their thread.
+/// The clients that are asked. Closing them blocks, so they never die on the runtime.
 struct Clients {
     /// Is told the last stable offset as a log's end.
     stable: BaseConsumer<Plain>,
@@ -82,7 +82,7 @@ impl Stability {
                     // that they have lost their brokers for good would not be known.
                     Err(error) => {
                         debug!(%error, "look for transactions that hang");
-                        clients = None;
+                        close(clients.take());
                     }
                 }
             }
@@ -121,7 +121,9 @@ impl Stability {
                 if round.told == 0 {
                     return Err(error);
                 }
-                *clients = self.clients()?;
+                if let Ok(anew) = self.clients() {
+                    close(Some(std::mem::replace(clients, anew)));
+                }
             }
             if round.open.is_empty() {
                 return Ok(());
@@ -177,6 +179,11 @@ impl Stability {
         }
         Ok(ends)
     }
+}
+
+/// Lets go of clients that could not tell.
+fn close(clients: Option<Clients>) {
+    thread::detach("kafka-close", move || drop(clients));
 }
 
 impl Clients {

@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
@@ -16,6 +17,9 @@ use super::Limits;
 
 /// How long to wait before looking again.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
+/// After how long a client that has not found what it looks for is made anew.
+const ANEW: Duration = Duration::from_secs(10);
 
 /// What a record takes up in a batch beyond what [`super::Outgoing::size`] counts: the batch's header of 61 bytes, and
 /// the lengths and deltas of its one record.
@@ -91,7 +95,8 @@ pub async fn prepare(
     reporter: &Reporter,
     stop: &CancellationToken,
 ) -> Result<Topics, TopicsError> {
-    let admin = Admin::create(config, identity, reporter).map_err(TopicsError::Client)?;
+    let create = || Admin::create(config, identity, reporter).map_err(TopicsError::Client);
+    let (mut admin, mut made) = (create()?, Instant::now());
     let mut settings_refused = false;
     loop {
         let looked = stop.run_until_cancelled(look(config, &admin, &mut settings_refused)).await;
@@ -101,8 +106,12 @@ pub async fn prepare(
             Some(Err(Obstacle::Never(error))) => return Err(error),
             Some(Err(Obstacle::NotYet(reason))) => reporter.waiting(reason),
         }
-        if stop.run_until_cancelled(tokio::time::sleep(LOOK_AGAIN)).await.is_none() {
+        if stop.run_until_cancelled(sleep(LOOK_AGAIN)).await.is_none() {
             return Err(TopicsError::Stopped);
+        }
+        // A client may have lost its brokers for good.
+        if made.elapsed() >= ANEW {
+            (admin, made) = (create()?, Instant::now());
         }
     }
 }

@@ -19,7 +19,9 @@ use tracing::debug;
 
 use crate::{
     failpoint::{self, Mechanism, Point},
-    kafka::{self, Config, GroupMetadata, Kind, Refusal, rebootstrap, send_offsets},
+    kafka::{
+        self, Config, GroupMetadata, Kind, Refusal, rebootstrap, rebootstrap_late, send_offsets,
+    },
     record::Offset,
 };
 
@@ -119,7 +121,7 @@ impl Transaction<'_> {
                 return Err(self.fail("send offsets", judged));
             }
             debug!(error = %judged.1, "sending offsets again");
-            rebootstrap(self.producer.client());
+            rebootstrap_late(self.producer.client());
         }
     }
 
@@ -132,7 +134,7 @@ impl Transaction<'_> {
                 Judgement::Again if self.abandon.is_cancelled() => return Err(Failure::Abandoned),
                 Judgement::Again => {
                     debug!(%error, "resuming the commit");
-                    rebootstrap(self.producer.client());
+                    rebootstrap_late(self.producer.client());
                 }
                 Judgement::Abort => return Err(self.abort(told(error, "commit"), Outcome::Unknown)),
                 Judgement::GiveUp => {
@@ -175,7 +177,7 @@ impl Transaction<'_> {
                 return Failure::Abandoned;
             }
             debug!(%error, "aborting again");
-            rebootstrap(self.producer.client());
+            rebootstrap_late(self.producer.client());
         }
     }
 
@@ -250,10 +252,12 @@ pub(super) fn deliver(
         send(producer, config, record, tag(batch, index))
             .map_err(|error| Undelivered::Failed(index, error))?;
     }
+    rebootstrap(producer.client());
     loop {
-        rebootstrap(producer.client());
         match deliveries.wait(deadline.min(Instant::now() + LOOK)) {
-            Err(Undelivered::Late(_)) if Instant::now() < deadline => {}
+            Err(Undelivered::Late(_)) if Instant::now() < deadline => {
+                rebootstrap_late(producer.client());
+            }
             ended => return ended,
         }
     }

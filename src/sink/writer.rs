@@ -334,7 +334,7 @@ impl Writer {
             let trouble = self.reporter.trouble().filter(|_| kind == Kind::TimedOut);
             let reason = trouble.map_or(reason, |trouble| trouble.reason);
             self.reporter.waiting(format!("transactions are not initialised: {reason}"));
-            kafka::rebootstrap(producer.client());
+            kafka::rebootstrap_late(producer.client());
         }
     }
 

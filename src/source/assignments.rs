@@ -22,10 +22,7 @@ use tracing::{error, info, warn};
 
 use crate::{
     failpoint::{self, Mechanism, Point},
-    kafka::{
-        Consuming, Error, GroupProtocol, Kind, MemberContext, Rebalance, give_up, rebootstrap,
-        thread,
-    },
+    kafka::{Consuming, Error, GroupProtocol, Kind, MemberContext, Rebalance, give_up, thread},
     record::{Epoch, Offset, PartitionId},
 };
 
@@ -116,10 +113,9 @@ impl Assignments {
         }
     }
 
-    /// Looks after the consumer, and at the membership. Where the members assign, each of them hears of every generation,
-    /// and is in when it has heard; where the broker assigns, one without partitions hears nothing.
+    /// Looks at the membership. Where the members assign, each of them hears of every generation, and is in when it has
+    /// heard; where the broker assigns, one without partitions hears nothing.
     fn look(&self) {
-        rebootstrap(self.consumer.client());
         let usable = self.shared.membership.is_usable();
         if !usable || self.shared.config.group_protocol == GroupProtocol::Consumer {
             self.shared.status.member(usable);

@@ -20,7 +20,7 @@ use tracing::{debug, error, info, warn};
 use crate::{
     kafka::{
         self, Config, Consuming, Identity, Kind, Member, MemberContext, Membership, Reporter,
-        thread,
+        rebootstrap, thread,
     },
     record::{Epoch, PartitionId},
     telemetry::{Component, Metrics},
@@ -46,6 +46,9 @@ const FOUND_MAX: usize = 64;
 
 /// How often it is looked whether the source's tasks still live.
 const TASKS_LOOKED_AT: Duration = Duration::from_secs(1);
+
+/// How often it is looked whether the consumer still has a broker.
+const CONSUMER_LOOKED_AT: Duration = Duration::from_secs(1);
 
 /// How long closing the consumer may take. All that matters is committed by then.
 const CLOSE: Duration = Duration::from_secs(10);
@@ -236,7 +239,11 @@ struct Pump {
 
 impl Pump {
     async fn run(self) {
-        while let Some(received) = self.stop.run_until_cancelled(self.consumer.recv()).await {
+        loop {
+            let next = timeout(CONSUMER_LOOKED_AT, self.consumer.recv());
+            let Some(received) = self.stop.run_until_cancelled(next).await else { break };
+            rebootstrap(self.consumer.client());
+            let Ok(received) = received else { continue };
             match received {
                 Ok(message) => {
                     error!(

@@ -23,7 +23,7 @@ use crate::{
     journal::{Effect, Map, Scope},
     kafka::{
         self, Committed, Config, Ends, Error, ForeignMetadata, Identity, Membership, Pending,
-        Plain, Reporter, committed, ends, hanging_hint, longest_transaction,
+        Plain, Reporter, committed, ends, hanging_hint, longest_transaction, thread,
     },
     record::{Epoch, Offset, PartitionId},
     telemetry::Metrics,
@@ -128,7 +128,7 @@ pub(super) struct Wait {
     beyond: Option<Instant>,
 }
 
-/// The clients that a recovery asks. Closing them blocks, so they live and die on its thread.
+/// The clients that a recovery asks. Closing them blocks, so they never die on the runtime.
 pub(super) struct Clients {
     /// Reads committed offsets and the journal.
     pub(super) reader: BaseConsumer<Plain>,
@@ -170,7 +170,9 @@ impl Job {
                 }
             }
             if !self.open.tickets.is_empty() {
-                drop(clients.take_if(|clients| clients.made.elapsed() >= ANEW));
+                if let Some(old) = clients.take_if(|clients| clients.made.elapsed() >= ANEW) {
+                    thread::detach("kafka-close", move || drop(old));
+                }
                 park_timeout(ASK_AGAIN);
             }
         }
