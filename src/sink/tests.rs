@@ -174,6 +174,9 @@ async fn an_outcome_that_can_t_be_read_is_asked_for_until_it_can() {
 /// Of so many requests, tried again every tenth of a second, one call of at most three seconds sees not all.
 const BUSY: [Code; 45] = [Code::RD_KAFKA_RESP_ERR_COORDINATOR_LOAD_IN_PROGRESS; 45];
 
+/// Of so many no call sees the end.
+const NEVER: [Code; 1000] = [Code::RD_KAFKA_RESP_ERR_COORDINATOR_LOAD_IN_PROGRESS; 1000];
+
 #[tokio::test]
 async fn a_commit_that_is_not_answered_in_time_is_resumed() {
     let bench = Bench::new().await;
@@ -201,6 +204,36 @@ async fn an_abort_that_is_not_answered_in_time_is_asked_for_again() {
     assert!(matches!(error, Error::Replaced { .. }), "the same producer goes on: {error}");
     assert!(took > CALL, "{took:?}");
     assert!(matches!(next, Commit::Applied { .. }), "{next:?}");
+}
+
+#[tokio::test]
+async fn an_abort_that_is_never_answered_is_left_to_another_producer() {
+    let bench = Bench::new().await;
+    bench.fail(RDKafkaApiKey::TxnOffsetCommit, ABORTS);
+    bench.fail(RDKafkaApiKey::EndTxn, &NEVER);
+    let since = Instant::now();
+
+    let outcome = bench.commit(&[(0, 5, "ours")]).await;
+    let took = since.elapsed();
+    bench.cluster.clear_request_errors(RDKafkaApiKey::EndTxn);
+    let next = bench.commit(&[(0, 5, "again")]).await;
+
+    assert!(matches!(outcome, Commit::Aborted { .. }), "{outcome:?}");
+    assert!(took < bench.config.transaction_timeout, "{took:?}");
+    assert!(matches!(next, Commit::Applied { .. }), "{next:?}");
+}
+
+#[tokio::test]
+async fn a_commit_that_is_never_answered_is_read_back_by_another_producer() {
+    let bench = Bench::new().await;
+    bench.fail(RDKafkaApiKey::EndTxn, &NEVER);
+    bench.apply(0, 5, "ours");
+    let since = Instant::now();
+
+    let outcome = bench.commit(&[(0, 5, "ours")]).await;
+
+    assert!(matches!(outcome, Commit::Applied { .. }), "{outcome:?}");
+    assert!(since.elapsed() >= bench.config.transaction_timeout, "{:?}", since.elapsed());
 }
 
 #[tokio::test]

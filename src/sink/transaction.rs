@@ -126,12 +126,17 @@ impl Transaction<'_> {
     }
 
     fn commit(&self) -> Result<(), Failure> {
+        let began = Instant::now();
         loop {
             let Err(error) = self.producer.commit_transaction(CALL) else { return Ok(()) };
             let (judgement, error) = self.judge(error);
+            let is_late = began.elapsed() >= self.config.transaction_timeout;
             match judgement {
                 // Resumes the same commit; the broker may well have done it already.
                 Judgement::Again if self.abandon.is_cancelled() => return Err(Failure::Abandoned),
+                Judgement::Again if is_late => {
+                    return Err(self.broken(error.during("commit"), Outcome::Unknown));
+                }
                 Judgement::Again => {
                     debug!(%error, "resuming the commit");
                     rebootstrap_late(self.producer.client());
@@ -163,14 +168,17 @@ impl Transaction<'_> {
         }
     }
 
-    /// Aborts because of an error; `otherwise` is what is known when even that is not possible.
+    /// Aborts because of an error; `otherwise` is what is known when even that is not possible. It is waited for as long as
+    /// half of a transaction may last: another producer's initialisation aborts it as well.
     fn abort(&self, (because, kind): (Error, Kind), otherwise: Outcome) -> Failure {
+        let began = Instant::now();
         loop {
             let Err(error) = self.producer.abort_transaction(CALL) else {
                 return Failure::Aborted { error: because, kind };
             };
             let (judgement, error) = self.judge(error);
-            if judgement != Judgement::Again {
+            let is_late = began.elapsed() >= share(self.config.transaction_timeout, 50);
+            if judgement != Judgement::Again || is_late {
                 return self.broken(error.during(&format!("abort after {because}")), otherwise);
             }
             if self.abandon.is_cancelled() {
