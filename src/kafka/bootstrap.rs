@@ -7,7 +7,10 @@
 //! `rd_kafka_handle_Metadata`). Such a client asks nobody, for ever, and says nothing of it: a consumer remains the member
 //! that it was, a producer aborts one transaction after the other.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{
+    Mutex, MutexGuard, PoisonError,
+    atomic::{AtomicBool, Ordering},
+};
 use std::time::Duration;
 
 use rdkafka::{
@@ -31,6 +34,7 @@ pub(crate) struct Bootstrap {
     servers: String,
     /// When librdkafka last said that none is left.
     lost: Mutex<Option<Instant>>,
+    was_lost: AtomicBool,
 }
 
 /// A context that remembers it.
@@ -42,14 +46,21 @@ pub(crate) trait Bootstrapped: ClientContext {
 impl Bootstrap {
     /// Begins with the brokers `servers`, as in `bootstrap.servers`.
     pub(crate) fn new(servers: &str) -> Self {
-        Self { servers: servers.to_owned(), lost: Mutex::default() }
+        let was_lost = AtomicBool::new(false);
+        Self { servers: servers.to_owned(), lost: Mutex::default(), was_lost }
     }
 
     /// Takes note of an error of the client.
     pub(crate) fn note(&self, error: &KafkaError) {
         if error.rdkafka_error_code() == Some(RDKafkaErrorCode::AllBrokersDown) {
             *self.lost() = Some(Instant::now());
+            self.was_lost.store(true, Ordering::Relaxed);
         }
+    }
+
+    /// Says whether the client has ever lost all of its brokers.
+    pub(crate) fn was_lost(&self) -> bool {
+        self.was_lost.load(Ordering::Relaxed)
     }
 
     /// Says, once, that the client has been quiet for long enough since it lost its brokers.
@@ -99,6 +110,7 @@ mod tests {
         let bootstrap = Bootstrap::new("kafka:9092");
         bootstrap.note(&KafkaError::Global(RDKafkaErrorCode::BrokerTransportFailure));
         assert!(!bootstrap.take_due(Instant::now() + QUIET), "one of several went");
+        assert!(!bootstrap.was_lost());
         bootstrap.note(&DOWN);
         assert!(!bootstrap.take_due(Instant::now()), "it may be trying still");
         tokio::time::advance(QUIET / 2).await;
@@ -110,6 +122,7 @@ mod tests {
         tokio::time::advance(QUIET / 2).await;
         assert!(bootstrap.take_due(Instant::now()));
         assert!(!bootstrap.take_due(Instant::now()), "once");
+        assert!(bootstrap.was_lost());
         bootstrap.suspect();
         tokio::time::advance(QUIET / 2).await;
         bootstrap.suspect();

@@ -20,7 +20,8 @@ use tracing::debug;
 use crate::{
     failpoint::{self, Mechanism, Point},
     kafka::{
-        self, Config, GroupMetadata, Kind, Refusal, rebootstrap, rebootstrap_late, send_offsets,
+        self, Bootstrapped as _, Config, GroupMetadata, Kind, Refusal, rebootstrap,
+        rebootstrap_late, send_offsets,
     },
     record::Offset,
 };
@@ -96,6 +97,9 @@ impl Transaction<'_> {
             failpoint::reach(Point::JournalProduced);
         }
         failpoint::reach(Point::CommitProduced);
+        if self.producer.context().bootstrap().was_lost() {
+            return Err(self.abort(brokers_lost(), Outcome::NotApplied));
+        }
         if !failpoint::is_off(Mechanism::OffsetsInTransaction) {
             self.send_offsets(began + share(self.config.transaction_timeout, 95))?;
         }
@@ -240,6 +244,13 @@ impl Transaction<'_> {
     fn is_fatal(&self) -> bool {
         self.producer.client().fatal_error().is_some()
     }
+}
+
+/// Why a producer sends no offsets. librdkafka remembers who coordinates the group; where that broker was let go of
+/// meanwhile, the call waits for it for ever, whatever its time-out says (2.12.1, librdkafka's issue 5511).
+fn brokers_lost() -> (Error, Kind) {
+    let reason = "the brokers were away; a new producer looks for them anew".to_owned();
+    (Error::Broker { reason }, Kind::TimedOut)
 }
 
 fn told(error: kafka::Error, step: &str) -> (Error, Kind) {

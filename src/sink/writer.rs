@@ -24,8 +24,8 @@ use tracing::{info, warn};
 use crate::{
     failpoint::{self, Mechanism},
     kafka::{
-        self, Config, GroupMetadata, Identity, Kind, Membership, Pending, Reporter, position_list,
-        thread,
+        self, Bootstrapped as _, Config, GroupMetadata, Identity, Kind, Membership, Pending,
+        Reporter, position_list, thread,
     },
     record::Offset,
 };
@@ -145,7 +145,7 @@ impl Writer {
         group: Option<&GroupMetadata>,
     ) -> Result<Vec<(usize, Offset)>, Error> {
         check(batch, &self.topics.limits)?;
-        if self.producer.is_none() {
+        if self.producer.as_ref().is_none_or(|it| it.context().bootstrap().was_lost()) {
             self.rebuild()?;
         }
         if self.last.as_ref().is_some_and(|last| last.in_doubt) {
