@@ -101,6 +101,23 @@ impl Bench {
         outsider.commit(&list, CommitMode::Sync).unwrap();
     }
 
+    /// Lets the next new producer be told that it must not be, once: then it can be seen.
+    fn refuse_a_new_producer(&self) {
+        let refused = [Code::RD_KAFKA_RESP_ERR_TRANSACTIONAL_ID_AUTHORIZATION_FAILED];
+        self.fail(RDKafkaApiKey::InitProducerId, &refused);
+    }
+
+    /// Waits until a new producer was refused, and says whether one was.
+    async fn new_producer(&self) -> bool {
+        for _ in 0..400 {
+            if self.health.readyz().reasons().contains("the producer is not ready") {
+                return true;
+            }
+            sleep(Duration::from_millis(10)).await;
+        }
+        false
+    }
+
     async fn commit(&self, positions: &[(i32, i64, &str)]) -> Commit {
         let batch = Batch {
             records: vec![Outgoing {
@@ -301,25 +318,36 @@ async fn a_producer_that_did_not_deliver_in_time_is_replaced() {
     bench.fail(RDKafkaApiKey::Produce, &[Code::RD_KAFKA_RESP_ERR_NOT_ENOUGH_REPLICAS; 1000]);
     let late = bench.commit(&[(0, 5, "ours")]).await;
     bench.cluster.clear_request_errors(RDKafkaApiKey::Produce);
-    let refused = [Code::RD_KAFKA_RESP_ERR_TRANSACTIONAL_ID_AUTHORIZATION_FAILED];
-    bench.fail(RDKafkaApiKey::InitProducerId, &refused);
+    bench.refuse_a_new_producer();
 
-    let (next, seen) = tokio::join!(bench.commit(&[(0, 5, "again")]), async {
-        for _ in 0..400 {
-            let reasons = bench.health.readyz().reasons();
-            if reasons.contains("the producer is not ready") {
-                return true;
-            }
-            sleep(Duration::from_millis(10)).await;
-        }
-        false
-    });
+    let (next, seen) = tokio::join!(bench.commit(&[(0, 5, "again")]), bench.new_producer());
 
     let Commit::Aborted { error } = late else { panic!("{late:?}") };
     assert!(error.to_string().contains("not acknowledged in time"), "{error}");
     assert!(seen, "a new producer asks for its id");
     assert!(matches!(next, Commit::Applied { .. }), "{next:?}");
     assert!(bench.health.readyz().ok);
+}
+
+#[tokio::test]
+async fn a_producer_that_has_lost_its_brokers_is_replaced() {
+    let bench = Bench::new().await;
+    let first = bench.commit(&[(0, 5, "first")]).await;
+    bench.cluster.broker_down(1).unwrap();
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while !bench.reporter.is_unreachable() {
+        assert!(Instant::now() < deadline, "it never said so");
+        sleep(Duration::from_millis(10)).await;
+    }
+    bench.cluster.broker_up(1).unwrap();
+    bench.apply(0, 5, "first");
+    bench.refuse_a_new_producer();
+
+    let (next, seen) = tokio::join!(bench.commit(&[(0, 6, "next")]), bench.new_producer());
+
+    assert!(matches!(first, Commit::Applied { .. }), "{first:?}");
+    assert!(seen, "a new producer asks for its id");
+    assert!(matches!(next, Commit::Applied { .. }), "{next:?}");
 }
 
 #[test]
