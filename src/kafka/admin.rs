@@ -149,11 +149,7 @@ impl Admin {
 
 impl Drop for Admin {
     fn drop(&mut self) {
-        let (asking, making) = (self.asking.take(), self.making.take());
-        thread::detach("kafka-close", move || {
-            drop(asking);
-            drop(making);
-        });
+        thread::close((self.asking.take(), self.making.take()));
     }
 }
 

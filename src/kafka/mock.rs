@@ -55,7 +55,6 @@ impl Mock {
 
 impl Drop for Mock {
     fn drop(&mut self) {
-        let client = self.client.take();
-        thread::detach("kafka-close", move || drop(client));
+        thread::close(self.client.take());
     }
 }

@@ -192,15 +192,13 @@ impl Tail {
 
 impl Drop for Outside {
     fn drop(&mut self) {
-        let producer = self.producer.take();
-        thread::detach("kafka-close", move || drop(producer));
+        thread::close(self.producer.take());
     }
 }
 
 impl Drop for Tail {
     fn drop(&mut self) {
-        let consumer = self.consumer.take();
-        thread::detach("kafka-close", move || drop(consumer));
+        thread::close(self.consumer.take());
     }
 }
 

@@ -23,6 +23,11 @@ pub(crate) async fn run<T: Send + 'static>(
     result.await.ok()
 }
 
+/// Lets go of clients on a thread of its own: closing one blocks.
+pub(crate) fn close<T: Send + 'static>(clients: T) {
+    detach("kafka-close", move || drop(clients));
+}
+
 /// Runs `work` on a thread of its own, for which nobody waits.
 pub(crate) fn detach(name: &'static str, work: impl FnOnce() + Send + 'static) {
     if let Err(error) = Builder::new().name(name.to_owned()).spawn(work) {

@@ -129,7 +129,7 @@ fn read(
     partitions: &[PartitionId],
 ) -> Result<Vec<Committed>, Error> {
     if let Some(old) = reader.take_if(|reader| reader.made.elapsed() >= ANEW) {
-        thread::detach("kafka-close", move || drop(old));
+        thread::close(old);
     }
     let reader = match reader {
         Some(reader) => reader,

@@ -82,7 +82,7 @@ impl Stability {
                     // that they have lost their brokers for good would not be known.
                     Err(error) => {
                         debug!(%error, "look for transactions that hang");
-                        close(clients.take());
+                        thread::close(clients.take());
                     }
                 }
             }
@@ -122,7 +122,7 @@ impl Stability {
                     return Err(error);
                 }
                 if let Ok(anew) = self.clients() {
-                    close(Some(std::mem::replace(clients, anew)));
+                    thread::close(std::mem::replace(clients, anew));
                 }
             }
             if round.open.is_empty() {
@@ -179,11 +179,6 @@ impl Stability {
         }
         Ok(ends)
     }
-}
-
-/// Lets go of clients that could not tell.
-fn close(clients: Option<Clients>) {
-    thread::detach("kafka-close", move || drop(clients));
 }
 
 impl Clients {

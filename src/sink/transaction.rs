@@ -20,8 +20,8 @@ use tracing::debug;
 use crate::{
     failpoint::{self, Mechanism, Point},
     kafka::{
-        self, Bootstrapped as _, Config, GroupMetadata, Kind, Refusal, rebootstrap,
-        rebootstrap_late, send_offsets,
+        self, Bootstrapped as _, Config, GroupMetadata, Kind, Refusal, rebootstrap_late,
+        send_offsets,
     },
     record::Offset,
 };
@@ -138,15 +138,12 @@ impl Transaction<'_> {
             match judgement {
                 // Resumes the same commit; the broker may well have done it already.
                 Judgement::Again if self.abandon.is_cancelled() => return Err(Failure::Abandoned),
-                Judgement::Again if is_late => {
-                    return Err(self.broken(error.during("commit"), Outcome::Unknown));
-                }
-                Judgement::Again => {
+                Judgement::Again if !is_late => {
                     debug!(%error, "resuming the commit");
                     rebootstrap_late(self.producer.client());
                 }
                 Judgement::Abort => return Err(self.abort(told(error, "commit"), Outcome::Unknown)),
-                Judgement::GiveUp => {
+                Judgement::Again | Judgement::GiveUp => {
                     return Err(self.broken(error.during("commit"), Outcome::Unknown));
                 }
             }
@@ -271,7 +268,6 @@ pub(super) fn deliver(
         send(producer, config, record, tag(batch, index))
             .map_err(|error| Undelivered::Failed(index, error))?;
     }
-    rebootstrap(producer.client());
     loop {
         match deliveries.wait(deadline.min(Instant::now() + LOOK)) {
             Err(Undelivered::Late(_)) if Instant::now() < deadline => {

@@ -258,7 +258,7 @@ impl Writer {
     /// Lets go of the producer. One that librdkafka is stuck in may not come to its end, and nobody has to wait for that.
     fn discard(&mut self) {
         let Some(producer) = self.producer.take() else { return };
-        thread::detach("kafka-close", move || drop(producer));
+        thread::close(producer);
     }
 
     /// Finds out what became of a batch whose commit was asked for and not answered.

@@ -171,7 +171,7 @@ impl Job {
             }
             if !self.open.tickets.is_empty() {
                 if let Some(old) = clients.take_if(|clients| clients.made.elapsed() >= ANEW) {
-                    thread::detach("kafka-close", move || drop(old));
+                    thread::close(old);
                 }
                 park_timeout(ASK_AGAIN);
             }
