@@ -32,6 +32,7 @@ fn settled(now: Instant) -> Machine<()> {
         },
         size: Size { records_max: 1_000, bytes_max: 8 * 1024 * 1024 },
         spacing: Duration::ZERO,
+        atomic: true,
         unsettled_max: 2_000,
     };
     let mut machine = Machine::new(settings, 1);

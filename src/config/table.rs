@@ -168,7 +168,7 @@ const KAFKA: &[Variable] = variables! {
     KAFKA_TRANSACTION_MAX_BYTES = "8MiB", Kind::Size("64KiB", "256MiB");
     /// How long after one another transactions begin where much happens, so that each carries more; `0` for as
     /// soon as the last one has ended.
-    KAFKA_TRANSACTION_SPACING = "20ms", Kind::Duration("0s", "1s");
+    KAFKA_TRANSACTION_SPACING = "60ms", Kind::Duration("0s", "1s");
     /// What librdkafka may read ahead, per partition.
     KAFKA_PREFETCH = "1MiB", Kind::Size("64KiB", "64MiB");
 };
@@ -202,8 +202,8 @@ const DISPATCH: &[Variable] = variables! {
 const WORKFLOW: &[Variable] = variables! {
     /// How long one attempt may take, time in queues not counted; a bare number means seconds.
     WORKFLOW_EXECUTION_TIMEOUT = "300s", Kind::Seconds("1s", "24h");
-    /// When a run goes on after a call to the model: when its answer is committed to the journal, at once
-    /// while it is written, or at once and nothing is written.
+    /// Whether answers that a run has paid for are kept in the journal until its result is there: `sync`, and its
+    /// next call waits for that; `async`, and nothing waits; `off`, they are not.
     WORKFLOW_DURABILITY = "sync", Kind::Choice(&["sync", "async", "off"]);
     /// The most supersteps of one run; the multi-agent graph takes seven.
     WORKFLOW_RECURSION_LIMIT = "25", Kind::Count(1, 10_000);

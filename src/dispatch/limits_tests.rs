@@ -40,7 +40,7 @@ async fn a_run_ends_at_the_deadline_of_its_event() {
     world.model.latency_ms.store(60_000, Atomic::Relaxed);
     let life = world.start(9, Durability::Sync);
     life.assign(&world).await;
-    let at = jiff::Timestamp::now() + SECOND;
+    let at = Timestamp::now() + SECOND;
     let sent = tokio::time::Instant::now();
 
     let record = urgent(0, "analysis a", &at.as_millisecond().to_string());
@@ -112,12 +112,12 @@ async fn what_topics_take_no_longer_is_replaced_in_one_pass_and_without_a_wait()
 
 #[tokio::test(start_paused = true)]
 async fn an_answer_that_the_journal_does_not_take_costs_no_transaction() {
-    let world = World::default();
+    let world = World { result_min_age: 60 * SECOND, ..World::default() };
     let life = world.start(9, Durability::Sync);
     life.assign(&world).await;
     world.log.lower(Limits { result_max: 1 << 20, dead_letter_max: 1 << 20, journal_max: 10 });
 
-    life.send(&["analysis a"]).await;
+    life.send_young(0, &["analysis a"]).await;
     world.until_results(1).await;
 
     assert_eq!(world.log.values(Topic::Results)[0]["status"], "success");

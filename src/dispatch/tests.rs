@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
+use jiff::Timestamp;
 use serde_json::{Value, json};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
@@ -88,6 +89,7 @@ struct World {
     model: Arc<Model>,
     metrics: Metrics,
     event_ttl: Duration,
+    result_min_age: Duration,
     budget_calls: u64,
 }
 
@@ -113,9 +115,10 @@ impl World {
                 retry: RetryPolicy { attempts_max: 3, base: SECOND, max: SECOND },
                 size: Size { records_max: 1000, bytes_max: 1 << 20 },
                 spacing: Duration::ZERO,
+                atomic: true,
                 unsettled_max: 2_000,
             },
-            result_min_age: Duration::ZERO,
+            result_min_age: self.result_min_age,
             event_ttl: self.event_ttl,
             revoke_grace: 2 * SECOND,
             standing: Standing::new(Duration::MAX),
@@ -186,6 +189,14 @@ impl Life {
     async fn send_from(&self, first: i64, tasks: &[&str]) {
         let records =
             tasks.iter().zip(first..).map(|(task, offset)| record(offset, &json!(task))).collect();
+        self.events.send(source::Event::Records(records)).await.unwrap();
+    }
+
+    /// Sends events of this moment: their results wait for their least age, and their answers go to the journal.
+    async fn send_young(&self, first: i64, tasks: &[&str]) {
+        let timestamp_ms = Some(Timestamp::now().as_millisecond());
+        let young = |(task, offset)| Record { timestamp_ms, ..record(offset, &json!(task)) };
+        let records = tasks.iter().zip(first..).map(young).collect();
         self.events.send(source::Event::Records(records)).await.unwrap();
     }
 
@@ -294,14 +305,13 @@ async fn an_aborted_transaction_is_repeated_and_publishes_once() {
 
 #[tokio::test(start_paused = true)]
 async fn a_next_life_takes_up_the_answers_of_the_last_one_and_skips_what_is_settled() {
-    let world = World::default();
+    let world = World { result_min_age: 60 * SECOND, ..World::default() };
     let first = world.start(9, Durability::Sync);
     first.assign(&world).await;
-    first.send(&["analysis a", "b", "c"]).await;
-    // The transaction that carries the plain results, and the one with the answer; then nothing more is heard.
+    first.send_young(0, &["analysis a"]).await;
+    first.send_from(1, &["b", "c"]).await;
+    world.until_results(2).await;
     world.log.until(|log| !log.values(Topic::Journal).is_empty()).await;
-    world.log.fail([Fault::Held]);
-    tokio::task::yield_now().await;
     first.ended.abort();
     let before = world.tasks();
 
@@ -322,12 +332,25 @@ async fn a_next_life_takes_up_the_answers_of_the_last_one_and_skips_what_is_sett
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_outcome_read_back_without_offsets_loses_no_effect() {
+async fn an_answer_and_its_result_take_one_transaction_and_the_journal_none() {
     let world = World::default();
+    let life = world.start(9, Durability::Sync);
+    life.assign(&world).await;
+
+    life.send(&["analysis a"]).await;
+
+    world.until_results(1).await;
+    assert_eq!((world.log.commits(), world.log.values(Topic::Journal).len()), (1, 0));
+    assert_eq!(world.calls("analysis a"), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_outcome_read_back_without_offsets_loses_no_effect() {
+    let world = World { result_min_age: 60 * SECOND, ..World::default() };
     world.log.fail([Fault::AppliedBlindly, Fault::Abort, Fault::Abort]);
     let first = world.start(9, Durability::Sync);
     first.assign(&world).await;
-    first.send(&["analysis a"]).await;
+    first.send_young(0, &["analysis a"]).await;
     world.log.until(|log| log.commits() == 1).await;
     first.ended.abort();
 

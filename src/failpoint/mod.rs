@@ -48,11 +48,11 @@ named! {
         ReceiveTaken = "receive.taken",
         /// The tracker knows of it.
         ReceiveTracked = "receive.tracked",
-        /// A model has answered, and the answer is asked to be journaled.
+        /// A model has answered, and the dispatch is asked to have that journaled.
         JournalAsked = "journal.asked",
         /// The broker has the journal record, in a transaction that is open.
         JournalProduced = "journal.produced",
-        /// The journal record is committed, and its run does not know.
+        /// The journal record is committed, and whoever waits for it does not know.
         JournalCommitted = "journal.committed",
         /// A run has ended, and its settlement is not queued.
         SettleEnded = "settle.ended",

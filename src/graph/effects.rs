@@ -1,5 +1,7 @@
 //! What makes a durable node durable: its updates, recorded and taken from the record.
 
+use std::future::ready;
+
 use futures_util::future::BoxFuture;
 
 use super::state::State;
@@ -61,7 +63,16 @@ pub trait Effects<S: State>: Send + Sync {
     /// When there is a record that can't be read; the run ends with it.
     fn recorded(&self, node: &str, visit: u32) -> Result<Option<S::Update>, EffectsError>;
 
-    /// Records what execution `visit` of `node` answered; the run goes on when that is done.
+    /// Holds back the execution of `node` that follows on [`recorded`](Self::recorded) without an update: until what was
+    /// recorded earlier in the run is safe, say. At once, if it is not said otherwise.
+    ///
+    /// # Errors
+    /// When the node is not to be executed; the run ends with it.
+    fn ready<'a>(&'a self, _node: &'a str) -> BoxFuture<'a, Result<(), EffectsError>> {
+        Box::pin(ready(Ok(())))
+    }
+
+    /// Records what execution `visit` of `node` answered; the run goes on when the future ends.
     ///
     /// The future may be dropped at any await, with the run: a record that is half written must not be found later.
     ///

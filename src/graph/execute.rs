@@ -77,6 +77,7 @@ impl<S: State> Execution<'_, S> {
             self.tell_update(&update, Duration::ZERO, true);
             return Ok(update);
         }
+        effects.ready(self.name()).await.map_err(Trouble::Unrecorded)?;
         let (update, took) = self.attempts().await?;
         effects.record(self.name(), self.visit, &update).await.map_err(Trouble::Unrecorded)?;
         self.tell_update(&update, took, false);

@@ -110,7 +110,7 @@ pub struct Config {
     ///
     /// This much is held twice, by weir and by librdkafka's queue.
     pub transaction_max_bytes: ByteSize,
-    /// How long after one another transactions begin where much happens. Default `20ms`, from 0 to 1 s.
+    /// How long after one another transactions begin where much happens. Default `60ms`, from 0 to 1 s.
     ///
     /// That is, where effects and results come at more than 3,000 a second; and none waits for more
     /// than 900 of them. `0` commits as often as the broker can, which costs it and weir about as much
@@ -304,7 +304,7 @@ impl Default for Config {
             transaction_timeout: Duration::from_secs(10),
             transaction_max_records: 10_000,
             transaction_max_bytes: ByteSize::mib(8),
-            transaction_spacing: Duration::from_millis(20),
+            transaction_spacing: Duration::from_millis(60),
             prefetch: ByteSize::mib(1),
             properties: Properties::default(),
         }

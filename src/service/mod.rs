@@ -370,6 +370,10 @@ impl Service {
                     .unwrap_or(usize::MAX),
             },
             spacing: kafka.transaction_spacing,
+            atomic: match dispatch.delivery_guarantee {
+                DeliveryGuarantee::ExactlyOnce => true,
+                DeliveryGuarantee::AtLeastOnce => false,
+            },
             unsettled_max: dispatch.max_unsettled,
         }
     }

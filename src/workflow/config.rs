@@ -17,7 +17,7 @@ pub struct Config {
     /// are paid for and thrown away; too long, and a stuck model holds its permit.
     #[serde(with = "humantime_serde")]
     pub execution_timeout: Duration,
-    /// When a run goes on after a node that has an effect. Default `sync`.
+    /// What comes no sooner than the answer that a run has paid for is in the journal. Default `sync`.
     pub durability: Durability,
     /// The most supersteps of one run. Default `25`, as the graph engine's users know it; from 1 to
     /// 10,000.
@@ -48,15 +48,16 @@ pub struct Config {
     pub on_error: OnError,
 }
 
-/// When a run goes on after a node that has an effect on the world or costs money.
+/// What waits until a node's effect, which changes the world or costs money, is in the journal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Durability {
-    /// When the effect is committed to the journal: a crash never repeats it.
+    /// The run's next effect waits until this one is committed, and its result is committed with it or after it: a crash
+    /// never repeats what was committed.
     Sync,
-    /// At once, while the journal is written: a crash may repeat the last one.
+    /// Nothing waits while the journal is written: a crash may repeat the last ones.
     Async,
-    /// At once, and nothing is written: a crash repeats all effects of the run.
+    /// Nothing is written: a crash repeats all effects of the run.
     Off,
 }
 

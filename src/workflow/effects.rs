@@ -1,10 +1,18 @@
 //! What a run has paid for: taken from the record where it is there, recorded where it is new.
+//!
+//! A run does not stand still while its answer is written: what follows is a function of the state and costs nothing. It
+//! waits before it pays again. A run that ends without having waited hands its effects over with its outcome: where both
+//! would go into one transaction, the result alone says it all.
+
+use std::convert::Infallible;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use serde_json::value::to_raw_value;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
+use tracing::error;
 use uuid::Uuid;
 
 use crate::agents::{AgentState, AgentUpdate};
@@ -27,7 +35,7 @@ pub struct Request {
     pub effect: Effect,
     /// The journal record; `None` when nothing is to be written.
     pub record: Option<Outgoing>,
-    /// Answered once the record is committed; `None` when the run does not wait for that.
+    /// Answered once the record is committed; `None` when the run never waits for that.
     pub committed: Option<oneshot::Sender<()>>,
 }
 
@@ -40,6 +48,21 @@ pub struct Recorder {
     group: Option<Bytes>,
 }
 
+/// What an attempt has done and not yet handed over, and what of it is not yet committed.
+#[derive(Debug, Default)]
+pub(super) struct Pending {
+    unsent: Mutex<Vec<Unsent>>,
+    added: Notify,
+    uncommitted: tokio::sync::Mutex<Vec<oneshot::Receiver<()>>>,
+}
+
+/// An effect that nobody else knows of.
+#[derive(Debug)]
+struct Unsent {
+    effect: Effect,
+    committed: Option<oneshot::Sender<()>>,
+}
+
 /// The effects of one attempt.
 pub(super) struct Run<'a> {
     pub(super) recorder: &'a Recorder,
@@ -50,6 +73,8 @@ pub(super) struct Run<'a> {
     pub(super) queue_time: QueueTime,
     /// What was done before, in this life of the process or in an earlier one.
     pub(super) done: &'a journal::Effects,
+    /// What is done anew.
+    pub(super) pending: &'a Pending,
     /// Counts what is done anew.
     pub(super) meter: Meter<'a>,
     /// What stands in for the model's answer when it has none and the run is to go on all the same.
@@ -69,25 +94,70 @@ impl Recorder {
         Self { group: Some(Bytes::copy_from_slice(group.as_bytes())), ..self }
     }
 
-    async fn record(&self, position: Position, effect: Effect) -> Result<(), EffectsError> {
+    /// Returns what is asked for an effect that nobody waits for.
+    pub(super) fn request(&self, position: Position, effect: Effect) -> Request {
         let record = match self.durability {
-            Durability::Sync | Durability::Async => Some(Outgoing {
-                topic: Topic::Journal,
-                partition: Some(position.partition),
-                key: Some(effect.event_id.to_string().into()),
-                value: effect.encode()?,
-                headers: self.group.iter().map(|it| (GROUP, it.clone())).collect(),
-            }),
+            Durability::Sync | Durability::Async => self.print(position, &effect),
             Durability::Off => None,
         };
-        let (committed, wait) = oneshot::channel();
-        let waits = self.durability == Durability::Sync;
-        let committed = waits.then_some(committed);
-        self.requests.send(Request { position, effect, record, committed }).await?;
-        if waits {
-            wait.await?;
+        Request { position, effect, record, committed: None }
+    }
+
+    fn print(&self, position: Position, effect: &Effect) -> Option<Outgoing> {
+        let value = effect.encode();
+        let value = value.inspect_err(|error| error!(%error, "an answer goes unrecorded")).ok()?;
+        Some(Outgoing {
+            topic: Topic::Journal,
+            partition: Some(position.partition),
+            key: Some(effect.event_id.to_string().into()),
+            value,
+            headers: self.group.iter().map(|it| (GROUP, it.clone())).collect(),
+        })
+    }
+}
+
+impl Pending {
+    /// Hands over what the run has done, whenever it waits: to be polled after the run, so that what it does at its very end
+    /// is left for [`into_effects`](Self::into_effects).
+    pub(super) async fn hand_over(&self, recorder: &Recorder, position: Position) -> Infallible {
+        loop {
+            self.added.notified().await;
+            let unsent = std::mem::take(&mut *self.unsent());
+            for Unsent { effect, committed } in unsent {
+                let request = Request { committed, ..recorder.request(position, effect) };
+                // Without the dispatch the process is at its end; who waits for this learns it by that.
+                recorder.requests.send(request).await.ok();
+            }
+        }
+    }
+
+    /// Waits until all that was done is committed. Nodes of one superstep wait in line, so that none overtakes another.
+    pub(super) async fn committed(&self) -> Result<(), oneshot::error::RecvError> {
+        let mut uncommitted = self.uncommitted.lock().await;
+        while let Some(effect) = uncommitted.last_mut() {
+            let committed = effect.await;
+            uncommitted.pop();
+            committed?;
         }
         Ok(())
+    }
+
+    /// Returns what was not handed over.
+    pub(super) fn into_effects(self) -> Vec<Effect> {
+        let unsent = self.unsent.into_inner().unwrap_or_else(PoisonError::into_inner);
+        unsent.into_iter().map(|unsent| unsent.effect).collect()
+    }
+
+    async fn add(&self, effect: Effect, durability: Durability) {
+        let waits = durability == Durability::Sync;
+        let (committed, uncommitted) = waits.then(oneshot::channel).unzip();
+        self.uncommitted.lock().await.extend(uncommitted);
+        self.unsent().push(Unsent { effect, committed });
+        self.added.notify_one();
+    }
+
+    fn unsent(&self) -> MutexGuard<'_, Vec<Unsent>> {
+        self.unsent.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -101,6 +171,16 @@ impl graph::Effects<AgentState> for Run<'_> {
         }
         self.meter.begin(node, visit)?;
         Ok(None)
+    }
+
+    fn ready<'a>(&'a self, _node: &'a str) -> BoxFuture<'a, Result<(), EffectsError>> {
+        async move {
+            let waiting = self.queue_time.wait();
+            let committed = self.pending.committed().await;
+            drop(waiting);
+            Ok(committed?)
+        }
+        .boxed()
     }
 
     fn record<'a>(
@@ -124,10 +204,8 @@ impl graph::Effects<AgentState> for Run<'_> {
                 usage,
                 took: self.meter.end(node, visit, usage),
             };
-            let waiting = self.queue_time.wait();
-            let recorded = self.recorder.record(self.position, effect).await;
-            drop(waiting);
-            recorded
+            self.pending.add(effect, self.recorder.durability).await;
+            Ok(())
         }
         .boxed()
     }

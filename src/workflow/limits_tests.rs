@@ -4,25 +4,8 @@ use jiff::Timestamp;
 use tokio::time::Instant;
 
 use super::*;
-use crate::agents::LlmAnalysis;
-use crate::graph::{END, NodeOptions, START};
 
 const SECOND: Duration = Duration::from_secs(1);
-
-/// A graph that asks the model three times.
-fn crew(model: &Arc<dyn ChatModel>) -> Graph<AgentState> {
-    let node = || LlmAnalysis::new(Arc::clone(model));
-    Graph::builder()
-        .node_with("a", node(), NodeOptions::new().durable())
-        .node_with("b", node(), NodeOptions::new().durable())
-        .node_with("c", node(), NodeOptions::new().durable())
-        .edge(START, "a")
-        .edge("a", "b")
-        .edge("b", "c")
-        .edge("c", END)
-        .build()
-        .unwrap()
-}
 
 fn crew_bench(behaviour: Behaviour, config: Config) -> Bench {
     bench_of(behaviour, config, LIMITS, |model| crew(&model))
@@ -94,11 +77,15 @@ async fn a_next_life_counts_what_the_journal_tells_and_comes_to_the_same_end() {
         Config { budget_time: 20 * SECOND, ..config() },
     ] {
         let mut bench = crew_bench(odd, budget.clone());
-        let before = done(bench.runner.attempt(first(&bench)).await);
-        let mut effects = Effects::default();
-        while let Ok(request) = bench.requests.try_recv() {
-            effects.insert(journal::Effect::decode(&request.effect.encode().unwrap()).unwrap());
-        }
+        let ended = bench.runner.attempt(first(&bench)).await;
+        let Finished::Done { outcome: before, effects: at_last } = ended else {
+            panic!("{ended:?}")
+        };
+        let recorded = std::iter::from_fn(|| Some(bench.requests.try_recv().ok()?.effect));
+        let effects = recorded
+            .chain(at_last)
+            .map(|effect| journal::Effect::decode(&effect.encode().unwrap()).unwrap())
+            .collect();
 
         let next = crew_bench(odd, budget);
         let after = done(next.runner.attempt(Attempt { effects, ..first(&next) }).await);

@@ -9,13 +9,13 @@ use tracing::{Span, debug, info, info_span, warn};
 use crate::agents::{AgentError, AgentState, AgentUpdate, degraded};
 use crate::event::WorkflowEvent;
 use crate::graph::{self, Event, Graph, Observer, Options};
-use crate::journal::Effects;
+use crate::journal::{Effect, Effects};
 use crate::record::Position;
 use crate::retry::{Disposition, Pause};
 use crate::telemetry::Metrics;
 
 use super::budget::{Budget, Ledger, Meter};
-use super::effects::{Recorder, Run};
+use super::effects::{Pending, Recorder, Request, Run};
 use super::error::{Error, Verdict};
 use super::expiry::Expiry;
 use super::graph::initial_state;
@@ -56,7 +56,13 @@ pub struct Attempt {
 #[derive(Debug)]
 pub enum Finished {
     /// The event is settled by this.
-    Done(Outcome),
+    Done {
+        /// What it is answered.
+        outcome: Outcome,
+        /// What the run has done at last and not asked to be recorded: the outcome says it as well, but comes later where
+        /// a result has to wait.
+        effects: Vec<Effect>,
+    },
     /// It may be attempted again.
     Retry {
         /// The error's stable code.
@@ -123,13 +129,26 @@ impl Runner {
     /// Runs one attempt to its outcome, or to the wish for another attempt.
     /// Dropping the future stops all of it, the call to the model included.
     pub async fn attempt(&self, attempt: Attempt) -> Finished {
-        let begun = Instant::now();
         attempt.job.ledger.enter(&attempt.effects);
-        let mut ended = self.run(&attempt, None).await;
+        let pending = Pending::default();
+        let mut finished = tokio::select! {
+            biased;
+            finished = self.conclude(&attempt, &pending) => finished,
+            never = pending.hand_over(&self.recorder, attempt.position) => match never {},
+        };
+        if let Finished::Done { effects, .. } = &mut finished {
+            *effects = pending.into_effects();
+        }
+        finished
+    }
+
+    async fn conclude(&self, attempt: &Attempt, pending: &Pending) -> Finished {
+        let begun = Instant::now();
+        let mut ended = self.run(attempt, pending, None).await;
         if let Err(failure) = &ended
-            && let Some(stand_in) = self.stand_in(&failure.error, &attempt)
+            && let Some(stand_in) = self.stand_in(&failure.error, attempt)
         {
-            ended = self.run(&attempt, Some(stand_in)).await;
+            ended = self.run(attempt, pending, Some(stand_in)).await;
         }
         let now = Timestamp::now();
         let failure = match ended {
@@ -139,10 +158,26 @@ impl Runner {
             },
             Err(failure) => failure,
         };
+        let finished = self.judge(attempt, failure, now, begun);
+        if let Finished::Retry { .. } = finished {
+            // The next attempt takes as done what this one did. Where that is not committed, the partition is gone.
+            pending.committed().await.ok();
+        }
+        finished
+    }
+
+    /// Returns what a failure comes to: the end, or another attempt.
+    fn judge(
+        &self,
+        attempt: &Attempt,
+        failure: Failure,
+        now: Timestamp,
+        begun: Instant,
+    ) -> Finished {
         let verdict = failure.error.verdict();
-        let Attempt { position, ref job, number, .. } = attempt;
+        let Attempt { position, job, number, .. } = attempt;
         let alone = Span::current().is_none();
-        let _span = alone.then(|| run_span(self.press.topic(), position, job, number).entered());
+        let _span = alone.then(|| run_span(self.press.topic(), *position, job, *number).entered());
         match verdict.disposition {
             Disposition::Retry { after } if !attempt.last => {
                 info!(class = verdict.class, error = %failure.error, "attempt failed; it will be repeated");
@@ -157,14 +192,21 @@ impl Runner {
             | Disposition::Reject
             | Disposition::Stop => {
                 warn!(class = verdict.class, error = %failure.error, "run failed");
-                self.done(self.failed(&attempt, failure, verdict, now), begun)
+                self.done(self.failed(attempt, failure, verdict, now), begun)
             }
         }
+    }
+
+    /// Returns what is asked for an effect that a run had at its very end.
+    #[must_use]
+    pub fn request(&self, position: Position, effect: Effect) -> Request {
+        self.recorder.request(position, effect)
     }
 
     async fn run(
         &self,
         attempt: &Attempt,
+        pending: &Pending,
         stand_in: Option<AgentUpdate>,
     ) -> Result<AgentState, Failure> {
         let Attempt { position, job, number, effects, .. } = attempt;
@@ -176,6 +218,7 @@ impl Runner {
             attempt: *number,
             queue_time: state.queue_time.clone(),
             done: effects,
+            pending,
             meter: Meter::new(Budget::of(&self.config), &job.ledger, state.queue_time.clone()),
             degraded: stand_in,
         };
@@ -255,7 +298,7 @@ impl Runner {
             self.metrics.run(begun.elapsed(), status);
             debug!(status, "run ended");
         }
-        Finished::Done(outcome)
+        Finished::Done { outcome, effects: Vec::new() }
     }
 }
 

@@ -9,9 +9,9 @@ use serde_json::{Value, json};
 use tokio::sync::{mpsc, watch};
 
 use super::*;
-use crate::agents::AgentState;
+use crate::agents::{AgentState, LlmAnalysis};
 use crate::event::{self, Defaults};
-use crate::graph::Graph;
+use crate::graph::{END, Graph, NodeOptions, START};
 use crate::journal::{self, Effects};
 use crate::llm::{self, Again, Answer, ChatModel, DoneReason, Fault, Timings};
 use crate::record::{Epoch, Offset, PartitionId, Position, Record};
@@ -19,6 +19,8 @@ use crate::retry::Pause;
 use crate::sink::{Limits, Outgoing, Topic};
 use crate::telemetry::Metrics;
 
+#[path = "effects_tests.rs"]
+mod effects;
 #[path = "limits_tests.rs"]
 mod limits;
 
@@ -118,6 +120,21 @@ fn bench_of(
     Bench { runner, asked, requests }
 }
 
+/// A graph that asks the model three times.
+fn crew(model: &Arc<dyn ChatModel>) -> Graph<AgentState> {
+    let node = || LlmAnalysis::new(Arc::clone(model));
+    Graph::builder()
+        .node_with("a", node(), NodeOptions::new().durable())
+        .node_with("b", node(), NodeOptions::new().durable())
+        .node_with("c", node(), NodeOptions::new().durable())
+        .edge(START, "a")
+        .edge("a", "b")
+        .edge("b", "c")
+        .edge("c", END)
+        .build()
+        .unwrap()
+}
+
 fn config() -> Config {
     Config { durability: Durability::Off, ..Config::default() }
 }
@@ -153,7 +170,7 @@ fn attempt(task: &str, last: bool) -> Attempt {
 
 fn done(finished: Finished) -> Outcome {
     match finished {
-        Finished::Done(outcome) => outcome,
+        Finished::Done { outcome, .. } => outcome,
         Finished::Retry { class, .. } => panic!("wants another attempt: {class}"),
     }
 }
@@ -277,29 +294,6 @@ async fn time_in_line_does_not_count_against_the_limit() {
     let outcome = done(bench.runner.attempt(attempt("analyze it", false)).await);
 
     assert_eq!(outcome.status, Some("success"));
-}
-
-#[tokio::test]
-async fn an_answer_goes_on_only_when_it_is_recorded_and_is_not_asked_for_again() {
-    let config = Config { durability: Durability::Sync, ..config() };
-    let mut bench = bench(Behaviour::Answers, config, LIMITS);
-    let mut run = Box::pin(bench.runner.attempt(attempt("analyze it", false)));
-    let request = tokio::select! {
-        _ = &mut run => panic!("went on before the record was committed"),
-        request = bench.requests.recv() => request.unwrap(),
-    };
-
-    assert!(run.as_mut().now_or_never().is_none(), "went on before the record was committed");
-    assert_eq!(request.record.unwrap().partition, Some(POSITION.partition));
-    request.committed.unwrap().send(()).unwrap();
-    let first = done(run.await);
-
-    let mut again = attempt("analyze it", false);
-    again.effects.insert(request.effect);
-    let second = done(bench.runner.attempt(again).await);
-    assert_eq!(bench.asked.load(Ordering::Relaxed), 1);
-    let result = |outcome| values(outcome, Topic::Results)[0]["result"].clone();
-    assert_eq!(result(&first), result(&second));
 }
 
 #[tokio::test]

@@ -137,7 +137,9 @@ impl Plan {
         let mut environment = Environment::of(&world)
             .set("OLLAMA_BASE_URL", &model.url)
             .set("SHUTDOWN_GRACE", "2s")
-            .set("WORKFLOW_RETRY_MAX", "5s");
+            .set("WORKFLOW_RETRY_MAX", "5s")
+            // Young results wait, and their answers are in the journal meanwhile; those of a backlog need none.
+            .set("WORKFLOW_RESULT_MIN_AGE", "3s");
         for (name, value) in &self.settings {
             environment = environment.set(name, value);
         }
@@ -158,7 +160,6 @@ impl Plan {
             asked: fleet.model.asked(),
             disturbances: std::mem::take(&mut fleet.disturbances),
             is_ordered_by_key: self.sets("WORKFLOW_ORDERING", "key"),
-            is_journaled: !self.sets("WORKFLOW_DURABILITY", "off"),
         };
         let mut audit = audit(&world, &evidence);
         for bad in fleet.bad_ends {

@@ -132,7 +132,7 @@ async fn a_record_that_is_no_event_stops_nothing() {
 }
 
 #[tokio::test]
-async fn a_kill_loses_nothing_and_pays_for_no_journaled_answer_twice() {
+async fn a_kill_loses_nothing_and_pays_for_no_committed_answer_twice() {
     let (world, environment, model) = world_with("kill", Duration::from_millis(150)).await;
     let mut ids = Vec::new();
     for number in 0..120 {
@@ -155,7 +155,7 @@ async fn a_kill_loses_nothing_and_pays_for_no_journaled_answer_twice() {
     let results = results(&world);
     assert!(results.values().all(|results| results.len() == 1), "an event has two results");
     assert_eq!(results.len(), ids.len());
-    // Each answer is journaled in the moment in which it is there; what was cut off is asked for again.
+    // Each answer is committed in the moment in which it is there; what was cut off is asked for again.
     let cut_off = 3 * 32;
     assert!(model.requests().len() <= ids.len() + cut_off, "{} calls", model.requests().len());
 }
@@ -236,7 +236,9 @@ async fn reset_to_earliest(world: &World) {
 async fn an_operators_reset_repeats_runs_and_takes_no_answer_of_before() {
     let world = World::new("reset", 2).await;
     let model = CountingModel::start(|_| Duration::ZERO).await;
-    let environment = Environment::of(&world).set("OLLAMA_BASE_URL", &model.url);
+    let environment = Environment::of(&world)
+        .set("OLLAMA_BASE_URL", &model.url)
+        .set("WORKFLOW_RESULT_MIN_AGE", "3s");
     let mut weir = started(&environment).await;
     let mut ids = Vec::new();
     for number in 0..6 {

@@ -423,7 +423,7 @@ async fn run_event(row: &Value, replies: Vec<Reply>) -> Option<Outcome> {
             may_move: false,
             effects: Default::default(),
         };
-        if let Finished::Done(outcome) = runner.attempt(attempt).await {
+        if let Finished::Done { outcome, .. } = runner.attempt(attempt).await {
             return Some(outcome);
         }
     }

@@ -7,7 +7,7 @@ use tracing::{debug, info, warn};
 use crate::failpoint::{self, Point};
 use crate::record::{PartitionId, Record};
 use crate::retry::Disposition;
-use crate::sink::{self, Batch, Commit, Publisher};
+use crate::sink::{self, Batch, Commit, Publisher, Topic};
 
 use super::super::machine::Oversized;
 use super::Driver;
@@ -16,6 +16,9 @@ impl<P: Publisher> Driver<P> {
     pub(super) fn commit(&mut self, batch: Batch, now: Instant) {
         self.committing_since = now;
         self.committing_records = batch.records.len() as u64;
+        let journal = batch.records.iter().filter(|record| record.topic == Topic::Journal);
+        self.committing_journal =
+            journal.fold((0, 0), |(records, bytes), it| (records + 1, bytes + it.size() as u64));
         self.committing = Some(Box::pin(self.parts.publisher.commit(batch)));
     }
 
@@ -26,8 +29,13 @@ impl<P: Publisher> Driver<P> {
         match outcome {
             Commit::Applied { journal } => {
                 self.parts.metrics.transaction("committed", took, self.committing_records);
+                let (records, bytes) = self.committing_journal;
+                self.parts.metrics.journal_records(records, bytes);
                 failpoint::reach(Point::CommitAnswered);
                 self.machine.applied(&journal);
+                if records > 0 {
+                    failpoint::reach(Point::JournalCommitted);
+                }
                 self.take_backlog();
             }
             Commit::Aborted { error } => {

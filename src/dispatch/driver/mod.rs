@@ -102,6 +102,8 @@ pub struct Driver<P> {
     committing: Option<Pin<Box<dyn Future<Output = Commit> + Send>>>,
     committing_since: Instant,
     committing_records: u64,
+    /// Of these, how many are the journal's, and their bytes.
+    committing_journal: (u64, u64),
     /// Records of partitions whose map has no room for them; their windows bound them.
     backlog: HashMap<PartitionId, Vec<Record>>,
     revoked: Option<oneshot::Sender<()>>,
@@ -134,6 +136,7 @@ impl<P: Publisher> Driver<P> {
             committing: None,
             committing_since: Instant::now(),
             committing_records: 0,
+            committing_journal: (0, 0),
             backlog: HashMap::new(),
             revoked: None,
             tickets: HashMap::new(),

@@ -97,7 +97,14 @@ impl<P: Publisher> Driver<P> {
         now: Instant,
     ) {
         let ended = match finished {
-            Some(Finished::Done(outcome)) => Ended::Done(self.count(outcome)),
+            Some(Finished::Done { outcome, effects }) => {
+                if self.machine.records_at_end(position, now) {
+                    for effect in effects {
+                        self.take_request(self.parts.runner.request(position, effect));
+                    }
+                }
+                Ended::Done(self.count(outcome))
+            }
             Some(Finished::Retry { class, pause }) => {
                 self.parts.metrics.retry(class);
                 Ended::Retry { pause }
@@ -144,9 +151,6 @@ impl<P: Publisher> Driver<P> {
             self.ticket
         });
         let record = record.filter(|record| self.fits(position, record));
-        if let Some(record) = &record {
-            self.parts.metrics.journal_records(1, record.size() as u64);
-        }
         self.machine.record(position, effect, record, ticket);
     }
 
@@ -169,7 +173,6 @@ impl<P: Publisher> Driver<P> {
 
     pub(super) fn recorded(&mut self, ticket: u64) {
         if let Some(run) = self.tickets.remove(&ticket) {
-            failpoint::reach(Point::JournalCommitted);
             // A run that was cancelled meanwhile doesn't listen any more.
             run.send(()).ok();
         }

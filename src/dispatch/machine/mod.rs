@@ -47,6 +47,8 @@ pub struct Settings {
     pub size: Size,
     /// How long after one another busy transactions begin.
     pub spacing: Duration,
+    /// Whether all of a transaction becomes visible, or nothing.
+    pub atomic: bool,
     /// The most offsets of a partition that are received and not committed.
     pub unsettled_max: usize,
 }

@@ -136,6 +136,15 @@ impl<J: Clone> Machine<J> {
         }
     }
 
+    /// Says whether an event's last effects have to be recorded, if it ends now: its result might come without them, or
+    /// later. Else both would go into the same transaction, and the result says what they do.
+    #[must_use]
+    pub fn records_at_end(&self, position: Position, now: Instant) -> bool {
+        let partition = self.partitions.get(&position.partition);
+        let event = partition.and_then(|partition| partition.events.get(&position.offset));
+        !self.settings.atomic || event.is_some_and(|event| event.publish_at > now)
+    }
+
     fn give_back_permit(&mut self, position: Position) -> Option<&mut Event<J>> {
         self.running = self.running.saturating_sub(1);
         let partition = self

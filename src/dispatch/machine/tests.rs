@@ -56,6 +56,7 @@ fn bench_of(set: impl FnOnce(&mut Settings)) -> Bench {
         retry: RetryPolicy { attempts_max: 3, base: SECOND, max: 10 * SECOND },
         size: Size { records_max: 100, bytes_max: 1 << 20 },
         spacing: Duration::ZERO,
+        atomic: true,
         unsettled_max: 2_000,
     };
     set(&mut settings);
@@ -361,4 +362,17 @@ fn events_without_work_settle_without_a_permit() {
     let batch = bench.turn().batch.clone().unwrap();
     assert!(batch.records.is_empty());
     assert_eq!(batch.positions[0].offset, Offset(0));
+}
+
+#[test]
+fn an_events_last_effects_are_recorded_where_its_result_comes_later_or_apart_from_them() {
+    let mut whole = bench(9, Ordering::Unordered);
+    whole.send(0, 0, "a").send_young(0, 1, "b", SECOND);
+    let mut apart = bench_of(|settings| settings.atomic = false);
+    apart.send(0, 0, "a");
+
+    assert!(!whole.machine.records_at_end(at(0, 0), whole.now));
+    assert!(whole.machine.records_at_end(at(0, 1), whole.now));
+    assert!(!whole.machine.records_at_end(at(0, 1), whole.now + SECOND));
+    assert!(apart.machine.records_at_end(at(0, 0), apart.now));
 }

@@ -123,3 +123,41 @@ async fn a_record_that_can_not_be_read_ends_the_run() {
 
     assert!(matches!(failure.error, Error::Effects { node, visit: 0, .. } if &*node == "pay"));
 }
+
+#[tokio::test]
+async fn a_node_that_is_not_recorded_waits_until_the_record_is_ready() {
+    /// Lets nothing be executed.
+    struct Closed(Record);
+    impl Effects<Tally> for Closed {
+        fn recorded(&self, node: &str, visit: u32) -> Result<Option<Said>, EffectsError> {
+            self.0.recorded(node, visit)
+        }
+
+        fn ready<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<(), EffectsError>> {
+            Box::pin(async { Err("closed".into()) })
+        }
+
+        fn record<'a>(
+            &'a self,
+            node: &'a str,
+            visit: u32,
+            update: &'a Said,
+        ) -> BoxFuture<'a, Result<(), EffectsError>> {
+            self.0.record(node, visit, update)
+        }
+    }
+    let pay = |_: &Tally| -> Result<Said, Broken> { panic!("executed") };
+    let graph = Graph::builder()
+        .node_with("pay", pay, NodeOptions::new().durable())
+        .entry("pay")
+        .build()
+        .unwrap();
+    let closed = Closed(Record::default());
+    let options = Options::new().effects(&closed);
+
+    let failure = graph.run(Tally::default(), &options).await.unwrap_err();
+    assert!(matches!(failure.error, Error::Effects { visit: 0, .. }), "{}", failure.error);
+
+    closed.0.record("pay", 0, &Said::default().total(10)).await.unwrap();
+    assert_eq!(graph.run(Tally::default(), &options).await.unwrap().total, 10);
+}

@@ -13,8 +13,8 @@ use tokio::time::Instant;
 use super::counting_model::Asked;
 use super::kafka::{Seen, World, seen, try_seen};
 
-/// For how long nothing must go wrong after an answer for it to count as journaled.
-const TIME_TO_JOURNAL: Duration = Duration::from_secs(2);
+/// For how long nothing must go wrong after an answer for it to count as committed.
+const TIME_TO_COMMIT: Duration = Duration::from_secs(2);
 
 /// When something was being done to the instances or to the broker.
 pub(crate) type Disturbances = Vec<Range<Instant>>;
@@ -26,8 +26,6 @@ pub(crate) struct Evidence {
     pub(crate) disturbances: Disturbances,
     /// Whether events of one key have to be answered in their order.
     pub(crate) is_ordered_by_key: bool,
-    /// Whether answers are to be journaled.
-    pub(crate) is_journaled: bool,
 }
 
 /// What an audit found.
@@ -58,7 +56,7 @@ pub(crate) enum Kind {
     Stranger,
     /// The journal holds two different updates of one effect, or a result that does not follow from it.
     Journal,
-    /// The model was asked again for an answer that was journaled, or had all the time to be.
+    /// The model was asked again for an answer that was committed, or had all the time to be.
     Repeated,
     /// A later event of a key was answered before an earlier one.
     Order,
@@ -76,9 +74,9 @@ pub(crate) struct Figures {
     pub(crate) requests: usize,
     /// Requests that never got their whole answer: who asked, or the model, broke off.
     pub(crate) cut_off: usize,
-    /// Answers that the model gave and nobody journaled: their receiver was killed, stopped or replaced just then.
-    pub(crate) unjournaled: usize,
-    /// Answers that had two quiet seconds to be journaled in: none of these may be asked for again.
+    /// Answers that the model gave and nobody committed: their receiver was killed, stopped or replaced just then.
+    pub(crate) uncommitted: usize,
+    /// Answers that had two quiet seconds to be committed in: none of these may be asked for again.
     pub(crate) undisturbed: usize,
     /// Pairs of neighbours of one key whose order was compared.
     pub(crate) in_order: usize,
@@ -119,8 +117,8 @@ pub(crate) fn audit(world: &World, evidence: &Evidence) -> Audit {
         let letters = letters.get(&(account.partition, account.offset)).copied().unwrap_or(0);
         let before = audit.violations.len();
         audit.account(account, results, letters);
-        audit.journal(account, results, &journal, evidence);
-        audit.model(account, &journal, evidence);
+        audit.journal(account, results, &journal);
+        audit.model(account, results, &journal, evidence);
         if audit.violations.len() > before {
             audit.tell(account, results, &journal, evidence);
         }
@@ -177,42 +175,44 @@ impl Audit {
         }
     }
 
-    /// The result says what the journal says.
-    fn journal(
+    /// The result says what the model has said, and what the journal says where that has anything of the event.
+    fn journal(&mut self, account: &Account, results: &[Value], journal: &Journal) {
+        let Some(id) = &account.id else { return };
+        let Some(text) = results.first().and_then(text) else { return };
+        let journaled: Vec<_> = effects(journal, id).filter_map(answer).collect();
+        let contradicts = !journaled.is_empty() && !journaled.iter().any(|it| it == text);
+        if number(text).is_none() || contradicts {
+            let told = format!("{account} ends in {text:?}, journaled: {journaled:?}");
+            self.violate(Kind::Journal, told);
+        }
+    }
+
+    /// The answer that is committed, in the journal or in a result, is the last that the model was asked for; and so is one
+    /// that nothing came in the way of, whatever is committed.
+    fn model(
         &mut self,
         account: &Account,
         results: &[Value],
         journal: &Journal,
         evidence: &Evidence,
     ) {
-        let Some(id) = account.id.as_ref().filter(|_| evidence.is_journaled) else { return };
-        let Some(text) = results.first().and_then(text) else { return };
-        let journaled: Vec<_> = effects(journal, id).filter_map(answer).collect();
-        if number(text).is_none() || !journaled.iter().any(|journaled| journaled == text) {
-            let told = format!("{account} ends in {text:?}, journaled: {journaled:?}");
-            self.violate(Kind::Journal, told);
-        }
-    }
-
-    /// The journaled answer is the last that the model was asked for; and so is one that nothing came in the way of,
-    /// whatever the journal says.
-    fn model(&mut self, account: &Account, journal: &Journal, evidence: &Evidence) {
         let (Some(id), Some(task)) = (&account.id, account.task.as_str()) else { return };
         let asked = evidence.asked.get(task).map_or(&[][..], Vec::as_slice);
-        let journaled: BTreeSet<_> =
-            effects(journal, id).filter_map(|it| number(&answer(it)?)).collect();
-        let wasted = asked.iter().filter(|asked| !journaled.contains(&asked.number));
+        let journaled = effects(journal, id).filter_map(|it| number(&answer(it)?));
+        let published = results.iter().filter_map(|result| number(text(result)?));
+        let committed: BTreeSet<_> = journaled.chain(published).collect();
+        let wasted = asked.iter().filter(|asked| !committed.contains(&asked.number));
         for asked in wasted {
             match asked.given {
-                Some(_) => self.figures.unjournaled += 1,
+                Some(_) => self.figures.uncommitted += 1,
                 None => self.figures.cut_off += 1,
             }
         }
         let undisturbed: Vec<_> = asked.iter().filter(|it| evidence.is_undisturbed(it)).collect();
         self.figures.undisturbed += undisturbed.len();
         let undisturbed = undisturbed.first().map(|it| (it.number, "had two quiet seconds"));
-        let journaled = journaled.first().map(|number| (*number, "is journaled"));
-        let Some((first, why)) = journaled.into_iter().chain(undisturbed).min() else { return };
+        let committed = committed.first().map(|number| (*number, "is committed"));
+        let Some((first, why)) = committed.into_iter().chain(undisturbed).min() else { return };
         for again in asked.iter().filter(|asked| asked.number > first) {
             let told = format!("{account}: answer {first} {why}, asked again: {}", again.number);
             self.violate(Kind::Repeated, told);
@@ -283,10 +283,10 @@ impl Audit {
 }
 
 impl Evidence {
-    /// Says whether an answer was given, and whoever got it had time enough to journal it.
+    /// Says whether an answer was given, and whoever got it had time enough to commit it.
     fn is_undisturbed(&self, asked: &Asked) -> bool {
         asked.given.is_some_and(|given| {
-            let needed = given..given + TIME_TO_JOURNAL;
+            let needed = given..given + TIME_TO_COMMIT;
             !self.disturbances.iter().any(|it| it.start < needed.end && needed.start < it.end)
         })
     }

@@ -116,12 +116,11 @@ impl Scene {
             assert_eq!(code, Some(0), "{}", weir.log());
             self.logs.push(weir.log());
         }
-        // Something was going on all the time: only what is in the journal counts as journaled.
+        // Something was going on all the time: only what is committed counts.
         let evidence = Evidence {
             asked: self.model.asked(),
             disturbances: vec![self.began..Instant::now()],
             is_ordered_by_key: false,
-            is_journaled: true,
         };
         audit(&self.world, &evidence)
     }
