@@ -37,7 +37,7 @@ fn points(wanted: &str) -> impl Iterator<Item = Point> {
 fn nth(point: Point) -> u32 {
     match step(point) {
         "receive" => 5,
-        "journal" | "settle" => 3,
+        "settle" => 3,
         "commit" => 2,
         _ if point == Point::RecoveryReading => 2,
         _ => 1,
@@ -81,9 +81,9 @@ async fn at_work(point: Point) -> Audit {
 async fn holding_back(point: Point) -> Audit {
     let mut scene = Scene::new(point.name(), 2, LATENCY_MAX).await;
     let usual = scene.environment.clone();
-    scene.environment = scene.environment.set("WORKFLOW_RESULT_MIN_AGE", "3s");
+    scene.environment = scene.environment.set("WORKFLOW_RESULT_MIN_AGE", "20s");
     publish(&mut scene, 0).await;
-    let weir = scene.start_trapped("one", &trap(point));
+    let weir = scene.start_trapped("one", &format!("{}:3", point.name()));
 
     scene.dies(weir, point).await;
     scene.environment = usual;
