@@ -4,6 +4,7 @@
 //! waits before it pays again. A run that ends without having waited hands its effects over with its outcome: where both
 //! would go into one transaction, the result alone says it all.
 
+use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -51,7 +52,7 @@ pub struct Recorder {
 /// What an attempt has done and not yet handed over, and what of it is not yet committed.
 #[derive(Debug, Default)]
 pub(super) struct Pending {
-    unsent: Mutex<Vec<Unsent>>,
+    unsent: Mutex<VecDeque<Unsent>>,
     added: Notify,
     uncommitted: tokio::sync::Mutex<Vec<oneshot::Receiver<()>>>,
 }
@@ -122,11 +123,14 @@ impl Pending {
     pub(super) async fn hand_over(&self, recorder: &Recorder, position: Position) -> Infallible {
         loop {
             self.added.notified().await;
-            let unsent = std::mem::take(&mut *self.unsent());
-            for Unsent { effect, committed } in unsent {
-                let request = Request { committed, ..recorder.request(position, effect) };
+            while !self.unsent().is_empty() {
+                // Nothing is taken before there is room for it: the run may end in the meantime.
+                let room = recorder.requests.reserve().await;
+                let Some(Unsent { effect, committed }) = self.unsent().pop_front() else { break };
                 // Without the dispatch the process is at its end; who waits for this learns it by that.
-                recorder.requests.send(request).await.ok();
+                if let Ok(room) = room {
+                    room.send(Request { committed, ..recorder.request(position, effect) });
+                }
             }
         }
     }
@@ -151,12 +155,12 @@ impl Pending {
     async fn add(&self, effect: Effect, durability: Durability) {
         let waits = durability == Durability::Sync;
         let (committed, uncommitted) = waits.then(oneshot::channel).unzip();
-        self.uncommitted.lock().await.extend(uncommitted);
-        self.unsent().push(Unsent { effect, committed });
+        self.unsent().push_back(Unsent { effect, committed });
         self.added.notify_one();
+        self.uncommitted.lock().await.extend(uncommitted);
     }
 
-    fn unsent(&self) -> MutexGuard<'_, Vec<Unsent>> {
+    fn unsent(&self) -> MutexGuard<'_, VecDeque<Unsent>> {
         self.unsent.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

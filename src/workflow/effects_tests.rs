@@ -1,5 +1,7 @@
 //! When effects are recorded, and what waits for that.
 
+use futures_util::future::join_all;
+
 use super::*;
 use crate::agents::{AgentError, AgentUpdate};
 
@@ -80,6 +82,36 @@ async fn otherwise_a_run_waits_for_no_record() {
             );
         }
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_there_is_no_room_for_comes_with_the_outcome() {
+    let rests = |model| {
+        let rest = |_: &AgentState| async {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            Ok(AgentUpdate::default())
+        };
+        Graph::builder()
+            .node_with("ask", LlmAnalysis::new(model), NodeOptions::new().durable())
+            .node("rest", rest)
+            .edge(START, "ask")
+            .edge("ask", "rest")
+            .edge("rest", END)
+            .build()
+            .unwrap()
+    };
+    let bench = bench_of(Behaviour::Answers, durable(Durability::Sync), LIMITS, rests);
+    let room = bench.requests.capacity();
+
+    let runs = (0..=room).map(|_| bench.runner.attempt(attempt("analyze it", false)));
+    let ended = join_all(runs).await;
+
+    let at_last = |ended: &Finished| match ended {
+        Finished::Done { effects, .. } => effects.len(),
+        Finished::Retry { .. } => panic!("{ended:?}"),
+    };
+    assert_eq!(bench.requests.len(), room);
+    assert_eq!(ended.iter().map(at_last).sum::<usize>(), 1);
 }
 
 #[tokio::test]
