@@ -33,7 +33,7 @@ pub struct Entry {
     pub position: Position,
     /// The journal record.
     pub record: Outgoing,
-    /// Names the waiting run to the driver; `None` when the run went on at once.
+    /// Names the run to the driver that waits, or will; `None` when none does.
     pub ticket: Option<u64>,
 }
 
@@ -58,6 +58,8 @@ impl Load {
 pub struct Queue {
     entries: VecDeque<Entry>,
     settlements: VecDeque<Settlement>,
+    /// The last load left something behind.
+    is_behind: bool,
 }
 
 impl Queue {
@@ -66,7 +68,7 @@ impl Queue {
         self.settlements.push_back(settlement);
     }
 
-    /// Adds an effect. Effects go before settlements: a run waits for them.
+    /// Adds an effect. Effects go before settlements: a run may wait for them.
     pub fn record(&mut self, entry: Entry) {
         self.entries.push_back(entry);
     }
@@ -83,10 +85,16 @@ impl Queue {
         self.entries.len() + self.settlements.len()
     }
 
-    /// Returns how many effects wait.
+    /// Returns how many effects wait that a run waits for.
     #[must_use]
-    pub fn effects(&self) -> usize {
-        self.entries.len()
+    pub fn waited_for(&self) -> usize {
+        self.entries.iter().filter(|entry| entry.ticket.is_some()).count()
+    }
+
+    /// Says whether more waits than one load takes: what is added now may have to wait for the one after the next.
+    #[must_use]
+    pub fn is_behind(&self) -> bool {
+        self.is_behind
     }
 
     /// Says whether anything of a partition waits.
@@ -110,6 +118,7 @@ impl Queue {
         {
             load.settlements.push(settlement);
         }
+        self.is_behind = !self.is_empty();
         load
     }
 

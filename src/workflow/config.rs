@@ -17,7 +17,7 @@ pub struct Config {
     /// are paid for and thrown away; too long, and a stuck model holds its permit.
     #[serde(with = "humantime_serde")]
     pub execution_timeout: Duration,
-    /// What comes no sooner than the answer that a run has paid for is in the journal. Default `sync`.
+    /// Whether answers that a run has paid for are kept until its result is there. Default `sync`.
     pub durability: Durability,
     /// The most supersteps of one run. Default `25`, as the graph engine's users know it; from 1 to
     /// 10,000.
@@ -48,7 +48,7 @@ pub struct Config {
     pub on_error: OnError,
 }
 
-/// What waits until a node's effect, which changes the world or costs money, is in the journal.
+/// What waits until a node's effect, which changes the world or costs money, is committed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Durability {

@@ -52,16 +52,18 @@ pub struct Recorder {
 /// What an attempt has done and not yet handed over, and what of it is not yet committed.
 #[derive(Debug, Default)]
 pub(super) struct Pending {
-    unsent: Mutex<VecDeque<Unsent>>,
+    done: Mutex<Done>,
     added: Notify,
-    uncommitted: tokio::sync::Mutex<Vec<oneshot::Receiver<()>>>,
+    /// Whose turn it is to wait, and for what. Nodes of one superstep wait in line: none overtakes another.
+    turn: tokio::sync::Mutex<Vec<oneshot::Receiver<()>>>,
 }
 
-/// An effect that nobody else knows of.
-#[derive(Debug)]
-struct Unsent {
-    effect: Effect,
-    committed: Option<oneshot::Sender<()>>,
+#[derive(Debug, Default)]
+struct Done {
+    /// What nobody else knows of, and whom to tell when it is committed.
+    unsent: VecDeque<(Effect, Option<oneshot::Sender<()>>)>,
+    /// What tells that something is committed, of all that nobody waits for yet.
+    uncommitted: Vec<oneshot::Receiver<()>>,
 }
 
 /// The effects of one attempt.
@@ -123,10 +125,10 @@ impl Pending {
     pub(super) async fn hand_over(&self, recorder: &Recorder, position: Position) -> Infallible {
         loop {
             self.added.notified().await;
-            while !self.unsent().is_empty() {
+            while !self.done().unsent.is_empty() {
                 // Nothing is taken before there is room for it: the run may end in the meantime.
                 let room = recorder.requests.reserve().await;
-                let Some(Unsent { effect, committed }) = self.unsent().pop_front() else { break };
+                let Some((effect, committed)) = self.done().unsent.pop_front() else { break };
                 // Without the dispatch the process is at its end; who waits for this learns it by that.
                 if let Ok(room) = room {
                     room.send(Request { committed, ..recorder.request(position, effect) });
@@ -135,33 +137,36 @@ impl Pending {
         }
     }
 
-    /// Waits until all that was done is committed. Nodes of one superstep wait in line, so that none overtakes another.
+    /// Waits until all that was done is committed.
     pub(super) async fn committed(&self) -> Result<(), oneshot::error::RecvError> {
-        let mut uncommitted = self.uncommitted.lock().await;
-        while let Some(effect) = uncommitted.last_mut() {
+        let mut waiting = self.turn.lock().await;
+        loop {
+            waiting.append(&mut self.done().uncommitted);
+            let Some(effect) = waiting.last_mut() else { return Ok(()) };
             let committed = effect.await;
-            uncommitted.pop();
+            waiting.pop();
             committed?;
         }
-        Ok(())
     }
 
     /// Returns what was not handed over.
     pub(super) fn into_effects(self) -> Vec<Effect> {
-        let unsent = self.unsent.into_inner().unwrap_or_else(PoisonError::into_inner);
-        unsent.into_iter().map(|unsent| unsent.effect).collect()
+        let done = self.done.into_inner().unwrap_or_else(PoisonError::into_inner);
+        done.unsent.into_iter().map(|(effect, _)| effect).collect()
     }
 
-    async fn add(&self, effect: Effect, durability: Durability) {
+    fn add(&self, effect: Effect, durability: Durability) {
         let waits = durability == Durability::Sync;
         let (committed, uncommitted) = waits.then(oneshot::channel).unzip();
-        self.unsent().push_back(Unsent { effect, committed });
+        let mut done = self.done();
+        done.unsent.push_back((effect, committed));
+        done.uncommitted.extend(uncommitted);
+        drop(done);
         self.added.notify_one();
-        self.uncommitted.lock().await.extend(uncommitted);
     }
 
-    fn unsent(&self) -> MutexGuard<'_, VecDeque<Unsent>> {
-        self.unsent.lock().unwrap_or_else(PoisonError::into_inner)
+    fn done(&self) -> MutexGuard<'_, Done> {
+        self.done.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -208,7 +213,7 @@ impl graph::Effects<AgentState> for Run<'_> {
                 usage,
                 took: self.meter.end(node, visit, usage),
             };
-            self.pending.add(effect, self.recorder.durability).await;
+            self.pending.add(effect, self.recorder.durability);
             Ok(())
         }
         .boxed()

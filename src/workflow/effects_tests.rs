@@ -115,7 +115,7 @@ async fn what_there_is_no_room_for_comes_with_the_outcome() {
 }
 
 #[tokio::test]
-async fn an_attempt_is_repeated_when_what_it_has_paid_for_is_committed() {
+async fn in_sync_an_attempt_is_repeated_when_what_it_has_paid_for_is_committed() {
     let mut bench =
         bench_of(Behaviour::Answers, durable(Durability::Sync), LIMITS, fails_afterwards);
     let mut run = Box::pin(bench.runner.attempt(attempt("analyze it", false)));
@@ -123,7 +123,24 @@ async fn an_attempt_is_repeated_when_what_it_has_paid_for_is_committed() {
     assert!(run.as_mut().now_or_never().is_none(), "did not wait");
     bench.requests.try_recv().unwrap().committed.unwrap().send(()).unwrap();
 
-    assert!(matches!(run.await, Finished::Retry { .. }));
+    let ended = run.await;
+    assert!(matches!(&ended, Finished::Retry { effects, .. } if effects.is_empty()), "{ended:?}");
+}
+
+#[tokio::test]
+async fn otherwise_an_attempt_that_is_repeated_hands_over_what_it_has_paid_for() {
+    for durability in [Durability::Async, Durability::Off] {
+        let bench = bench_of(Behaviour::Answers, durable(durability), LIMITS, fails_afterwards);
+        let mut attempt = attempt("analyze it", false);
+
+        for _ in 0..2 {
+            let ended = bench.runner.attempt(attempt.clone()).await;
+            let Finished::Retry { effects, .. } = ended else { panic!("{ended:?}") };
+            attempt.effects.extend(effects);
+        }
+
+        assert_eq!(bench.asked.load(Ordering::Relaxed), 1, "{durability:?}");
+    }
 }
 
 #[tokio::test]
@@ -133,7 +150,7 @@ async fn a_run_whose_record_can_not_be_committed_pays_for_nothing_more() {
     let mut run = Box::pin(bench.runner.attempt(attempt("analyze it", true)));
     assert!(run.as_mut().now_or_never().is_none(), "did not wait");
 
-    // As the dispatch does when the partition is given up.
+    // As the dispatch does with what belongs to a partition that is not its own any more.
     drop(bench.requests.try_recv().unwrap());
 
     assert_eq!(done(run.await).class, Some("journal.effects"));

@@ -3,7 +3,7 @@
 //! ```text
 //! START ─► orchestrator ─┬─ data ─────────► data_agent ─────┐
 //!              ▲         ├─ analysis ─────► analysis_agent ─┤
-//!              │         ├─ llm_analysis ─► llm_analysis ───┤   (durable: its answer is journaled)
+//!              │         ├─ llm_analysis ─► llm_analysis ───┤   (durable: its answer is kept)
 //!              │         └─ end ──────────► END             │
 //!              └────────────────────────────────────────────┘
 //! ```

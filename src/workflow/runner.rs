@@ -69,6 +69,8 @@ pub enum Finished {
         class: &'static str,
         /// When.
         pause: Pause,
+        /// What the attempt has done at last and not asked to be recorded.
+        effects: Vec<Effect>,
     },
 }
 
@@ -136,9 +138,8 @@ impl Runner {
             finished = self.conclude(&attempt, &pending) => finished,
             never = pending.hand_over(&self.recorder, attempt.position) => match never {},
         };
-        if let Finished::Done { effects, .. } = &mut finished {
-            *effects = pending.into_effects();
-        }
+        let (Finished::Done { effects, .. } | Finished::Retry { effects, .. }) = &mut finished;
+        *effects = pending.into_effects();
         finished
     }
 
@@ -160,7 +161,7 @@ impl Runner {
         };
         let finished = self.judge(attempt, failure, now, begun);
         if let Finished::Retry { .. } = finished {
-            // The next attempt takes as done what this one did. Where that is not committed, the partition is gone.
+            // What the next attempt takes as done is to be committed. Where it can't be, the partition is gone.
             pending.committed().await.ok();
         }
         finished
@@ -181,11 +182,11 @@ impl Runner {
         match verdict.disposition {
             Disposition::Retry { after } if !attempt.last => {
                 info!(class = verdict.class, error = %failure.error, "attempt failed; it will be repeated");
-                Finished::Retry { class: verdict.class, pause: Pause::BackOff { after } }
+                retry(verdict.class, Pause::BackOff { after })
             }
             Disposition::Elsewhere if attempt.may_move || !attempt.last => {
                 info!(class = verdict.class, error = %failure.error, "attempt failed; it moves elsewhere");
-                Finished::Retry { class: verdict.class, pause: Pause::None }
+                retry(verdict.class, Pause::None)
             }
             Disposition::Retry { .. }
             | Disposition::Elsewhere
@@ -300,6 +301,10 @@ impl Runner {
         }
         Finished::Done { outcome, effects: Vec::new() }
     }
+}
+
+fn retry(class: &'static str, pause: Pause) -> Finished {
+    Finished::Retry { class, pause, effects: Vec::new() }
 }
 
 /// Counts what nodes do, and passes it on.

@@ -217,7 +217,7 @@ async fn an_error_that_may_pass_asks_for_another_attempt_and_the_last_one_ends_a
 
     assert!(matches!(
         first,
-        Finished::Retry { class: "llm.unreachable", pause: Pause::BackOff { after: None } }
+        Finished::Retry { class: "llm.unreachable", pause: Pause::BackOff { after: None }, .. }
     ));
     let [result] = values(&last, Topic::Results).try_into().unwrap();
     let [letter] = values(&last, Topic::DeadLetters).try_into().unwrap();

@@ -266,13 +266,14 @@ async fn without_a_journal_a_finished_call_is_made_again() {
         scene.environment = scene
             .environment
             .set("WORKFLOW_DURABILITY", durability)
-            .set("WORKFLOW_RESULT_MIN_AGE", "5s");
+            .set("WORKFLOW_RESULT_MIN_AGE", "15s");
         let mut weir = scene.start("one");
         weir.ready().await;
         scene.publish(0, [json!("analyze once")]).await;
         shows(&weir, "weir_results_held 1\n").await;
         // Time for a transaction, while the result still waits.
-        sleep(Duration::from_secs(1)).await;
+        sleep(Duration::from_secs(3)).await;
+        scene.was_quiet();
         weir.kill().await;
         let next = scene.start("one");
         scene.balance([next]).await
@@ -282,6 +283,7 @@ async fn without_a_journal_a_finished_call_is_made_again() {
 
     assert_eq!((with.violations, with.figures.journaled, with.figures.requests), (vec![], 1, 1));
     assert_eq!((without.figures.journaled, without.figures.requests), (0, 2));
+    assert_eq!(without.violations.iter().map(|it| it.kind).collect::<Vec<_>>(), [Kind::Repeated]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 3)]

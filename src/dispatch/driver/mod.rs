@@ -50,7 +50,7 @@ pub enum End {
     /// Everything that finished is committed.
     Drained,
     /// The last transaction did not come to an end in time, or a second signal came: what finished meanwhile
-    /// will be done again from the journal.
+    /// will be done again, from the journal as far as that knows of it.
     Unfinished,
 }
 

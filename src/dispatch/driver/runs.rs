@@ -11,6 +11,7 @@ use tokio::time::Instant;
 use tracing::{Instrument, Level, Span, enabled, error, info, warn};
 
 use crate::failpoint::{self, Point};
+use crate::journal::Effect;
 use crate::record::Position;
 use crate::sink::{Outgoing, Publisher};
 use crate::workflow::{Attempt, Finished, Job, Outcome, Request, run_span};
@@ -64,8 +65,6 @@ impl<P: Publisher> Driver<P> {
     }
 
     pub(super) fn take_ended(&mut self, first: Result<(Id, Finished), JoinError>) {
-        // What runs have asked to be recorded comes before their end, or a cancelled run's answer would be lost.
-        self.take_pending_requests();
         let now = Instant::now();
         self.ended(first, now);
         for _ in 1..TURN_MAX {
@@ -75,6 +74,8 @@ impl<P: Publisher> Driver<P> {
     }
 
     fn ended(&mut self, ended: Result<(Id, Finished), JoinError>, now: Instant) {
+        // What a run has asked to be recorded comes before its end, or its next attempt would not know of it.
+        self.take_pending_requests();
         let id = match &ended {
             Ok((id, _)) => *id,
             Err(failed) => failed.id(),
@@ -99,13 +100,12 @@ impl<P: Publisher> Driver<P> {
         let ended = match finished {
             Some(Finished::Done { outcome, effects }) => {
                 if self.machine.records_at_end(position, now) {
-                    for effect in effects {
-                        self.take_request(self.parts.runner.request(position, effect));
-                    }
+                    self.take_effects(position, effects);
                 }
                 Ended::Done(self.count(outcome))
             }
-            Some(Finished::Retry { class, pause }) => {
+            Some(Finished::Retry { class, pause, effects }) => {
+                self.take_effects(position, effects);
                 self.parts.metrics.retry(class);
                 Ended::Retry { pause }
             }
@@ -136,9 +136,16 @@ impl<P: Publisher> Driver<P> {
     }
 
     fn take_pending_requests(&mut self) {
-        for _ in 1..TURN_MAX {
+        // All that there is room for: none of a run that has ended is left behind.
+        for _ in 0..self.parts.requests.max_capacity() {
             let Ok(request) = self.parts.requests.try_recv() else { break };
             self.take_request(request);
+        }
+    }
+
+    fn take_effects(&mut self, position: Position, effects: Vec<Effect>) {
+        for effect in effects {
+            self.take_request(self.parts.runner.request(position, effect));
         }
     }
 
@@ -151,7 +158,10 @@ impl<P: Publisher> Driver<P> {
             self.ticket
         });
         let record = record.filter(|record| self.fits(position, record));
-        self.machine.record(position, effect, record, ticket);
+        if !self.machine.record(position, effect, record, ticket) {
+            // Its partition is given up, and nobody will answer.
+            ticket.and_then(|ticket| self.tickets.remove(&ticket));
+        }
     }
 
     /// Says whether the journal takes a record. One that it does not take is given up at once, or its whole transaction

@@ -12,8 +12,8 @@ use super::Machine;
 /// So much in a millisecond, effects and ended events, is not busy.
 const CALM_PER_MS: u128 = 3;
 
-/// So much at once is not either. The answers of 32 models that come in step, and their results, are half of it: what was
-/// paid for is journaled at once.
+/// So much at once is not either. The answers of 32 models that come in step are a quarter of it: what was paid for is
+/// committed at once.
 const BURST: usize = 128;
 
 /// So many are enough for any transaction. One run that takes long must not keep a full window from reaching it.
@@ -62,9 +62,10 @@ fn calm(span: Duration) -> usize {
 impl<J> Machine<J> {
     /// Returns until when the next transaction waits for more; `None` when it does not.
     pub(super) fn gathers_until(&self) -> Option<Instant> {
+        let until = self.pace.until(self.queue.len())?;
         let is_pressed = self.drain.is_some() || self.revocation.is_some() || self.in_doubt;
         // Runs that all wait for their effects to be committed bring nothing more.
-        let stands_still = self.running > 0 && self.queue.effects() >= self.running;
-        if is_pressed || stands_still { None } else { self.pace.until(self.queue.len()) }
+        let stands_still = self.running > 0 && self.queue.waited_for() >= self.running;
+        (!is_pressed && !stands_still).then_some(until)
     }
 }

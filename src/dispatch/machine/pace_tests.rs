@@ -98,6 +98,16 @@ fn nobody_waits_where_all_runs_wait_for_the_journal() {
 }
 
 #[test]
+fn effects_of_runs_that_have_gone_on_do_not_count_as_waiting() {
+    let mut bench = busy(203);
+    assert!(bench.record(200, None) && bench.record(201, None) && bench.record(202, None));
+
+    bench.apply();
+
+    assert!(bench.batch.is_none());
+}
+
+#[test]
 fn nobody_waits_on_the_way_out() {
     let mut bench = busy(300);
     done(&mut bench, 200..201);

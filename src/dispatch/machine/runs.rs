@@ -116,17 +116,18 @@ impl<J: Clone> Machine<J> {
     }
 
     /// Remembers an effect of a run, and writes it to the journal when there is a record for it.
-    /// A `ticket` is answered by [`Action::Recorded`] once the effect is committed (or at once without a record).
+    /// A `ticket` is answered by [`Action::Recorded`] once the effect is committed (or at once without a record); never
+    /// when this returns `false`, as the event is not ours any more.
     pub fn record(
         &mut self,
         position: Position,
         effect: Effect,
         record: Option<Outgoing>,
         ticket: Option<u64>,
-    ) {
+    ) -> bool {
         let Some(event) = self.current(position).and_then(|p| p.events.get_mut(&position.offset))
         else {
-            return;
+            return false;
         };
         event.effects.insert(effect);
         match (record, ticket) {
@@ -134,6 +135,7 @@ impl<J: Clone> Machine<J> {
             (None, Some(ticket)) => self.outbox.push_back(Action::Recorded(ticket)),
             (None, None) => {}
         }
+        true
     }
 
     /// Says whether an event's last effects have to be recorded, if it ends now: its result might come without them, or
@@ -142,7 +144,8 @@ impl<J: Clone> Machine<J> {
     pub fn records_at_end(&self, position: Position, now: Instant) -> bool {
         let partition = self.partitions.get(&position.partition);
         let event = partition.and_then(|partition| partition.events.get(&position.offset));
-        !self.settings.atomic || event.is_some_and(|event| event.publish_at > now)
+        let is_held = event.is_some_and(|event| event.publish_at > now);
+        is_held || self.queue.is_behind() || !self.settings.atomic
     }
 
     fn give_back_permit(&mut self, position: Position) -> Option<&mut Event<J>> {

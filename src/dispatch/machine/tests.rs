@@ -159,6 +159,11 @@ impl Bench {
     }
 
     fn effect(&mut self, offset: i64, ticket: u64) -> &mut Self {
+        assert!(self.record(offset, Some(ticket)), "it is ours");
+        self.turn()
+    }
+
+    fn record(&mut self, offset: i64, ticket: Option<u64>) -> bool {
         let effect = Effect {
             event_id: uuid::Uuid::nil(),
             offset: Offset(offset),
@@ -170,8 +175,7 @@ impl Bench {
             took: None,
         };
         let record = outgoing(Topic::Journal, "{}");
-        self.machine.record(at(0, offset), effect, Some(record), Some(ticket));
-        self.turn()
+        self.machine.record(at(0, offset), effect, Some(record), ticket)
     }
 
     fn apply(&mut self) -> &mut Self {
@@ -370,9 +374,27 @@ fn an_events_last_effects_are_recorded_where_its_result_comes_later_or_apart_fro
     whole.send(0, 0, "a").send_young(0, 1, "b", SECOND);
     let mut apart = bench_of(|settings| settings.atomic = false);
     apart.send(0, 0, "a");
+    let mut behind = bench_of(|settings| {
+        (settings.in_flight_max, settings.size.records_max) = (9, 1);
+    });
+    behind.send(0, 0, "a").send(0, 1, "b").send(0, 2, "c").send(0, 3, "d");
+    behind.done(0, 0).done(0, 1).done(0, 2).apply();
 
     assert!(!whole.machine.records_at_end(at(0, 0), whole.now));
     assert!(whole.machine.records_at_end(at(0, 1), whole.now));
     assert!(!whole.machine.records_at_end(at(0, 1), whole.now + SECOND));
     assert!(apart.machine.records_at_end(at(0, 0), apart.now));
+    assert!(behind.machine.records_at_end(at(0, 3), behind.now));
+    behind.apply();
+    assert!(!behind.machine.records_at_end(at(0, 3), behind.now));
+}
+
+#[test]
+fn an_effect_of_an_event_that_is_not_ours_is_refused() {
+    let mut bench = bench(9, Ordering::Unordered);
+    bench.send(0, 0, "a");
+    bench.machine.assign(P0, Epoch(2), Tracker::start(Offset(0), Offset(0)), HashMap::new());
+
+    assert!(!bench.record(0, Some(1)));
+    assert!(bench.batch.is_none());
 }

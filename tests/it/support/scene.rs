@@ -87,6 +87,11 @@ impl Scene {
         environment.set("WEIR_FAILPOINT", trap).start()
     }
 
+    /// Lets the time before this moment count as quiet: what was answered long before must be committed.
+    pub(crate) fn was_quiet(&mut self) {
+        self.began = Instant::now();
+    }
+
     /// Waits until an instance has died at a point, and nowhere else.
     pub(crate) async fn dies(&mut self, mut weir: Weir, point: Point) {
         let signal = weir.died().await;
@@ -116,7 +121,7 @@ impl Scene {
             assert_eq!(code, Some(0), "{}", weir.log());
             self.logs.push(weir.log());
         }
-        // Something was going on all the time: only what is committed counts.
+        // Something was going on all the time, unless it was said otherwise: only what is committed counts.
         let evidence = Evidence {
             asked: self.model.asked(),
             disturbances: vec![self.began..Instant::now()],
