@@ -240,7 +240,8 @@ async fn without_doubt_who_was_replaced_asks_for_what_its_successor_has_committe
         scene.publish(0, (0..8).map(|number| json!(format!("analyze #{number}")))).await;
         // It hears late of what it has lost, so that the calls of its retries are not cut short by that.
         let one = scene.start_trapped("one", "revoke.called=pause:3000");
-        shows(&one, "weir_workflows_waiting_retry 8\n").await;
+        let failed = "attempt failed; it will be repeated";
+        until("all have failed", || one.log().matches(failed).count() >= 8).await;
         one.signal("STOP").await;
         scene.model.suffer(Ailment::None);
         let two = scene.start("two");
