@@ -38,7 +38,8 @@ pub(super) fn added(scale: Scale) {
     }
 }
 
-/// What does the journal cost? Targets: one transaction for each batch more, and one transaction's time for each node.
+/// What does it cost that an answer is kept? Targets: one transaction for each batch more, and one transaction's time for
+/// each node. A run that ends with its answer keeps it as its result, and should pay neither.
 pub(super) fn of_the_journal(scale: Scale) {
     question(
         "journal: events with one call, answered at once, with the journal in sync and without",
