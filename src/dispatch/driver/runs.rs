@@ -74,7 +74,8 @@ impl<P: Publisher> Driver<P> {
     }
 
     fn ended(&mut self, ended: Result<(Id, Finished), JoinError>, now: Instant) {
-        // What a run has asked to be recorded comes before its end, or its next attempt would not know of it.
+        // What a run has asked to be recorded comes before its end, or its next attempt would not know of it, and a
+        // cancelled run's answer would be lost.
         self.take_pending_requests();
         let id = match &ended {
             Ok((id, _)) => *id,
